@@ -1,0 +1,108 @@
+"""What a toybox picture shows, as plain data.
+
+A `Scene` is frozen, hashable and serialisable. Its `seed` decides everything that the
+fields do not say (position, size, proportions), so that changing one field and rendering
+again gives the true edited picture: see `counterflow.toybox.edits`.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+KINDS = ("cat", "dog", "rabbit", "bear", "frog")
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "gray")
+EXPRESSIONS = ("happy", "sad", "surprised", "sleepy")
+ARMS = ("down", "up")
+POSTURES = ("standing", "sitting")
+HATS = ("none", *COLORS)
+LETTERS = ("none", "E", "H", "L", "O", "T", "X")
+THINGS = ("none", "apple", "ball", "star", "cup")
+COUNTS = (1, 2, 3)
+BACKGROUNDS = ("sky", "night", "grass", "beach", "snow", "room")
+
+VALUES: dict[str, tuple[Any, ...]] = {
+    "kind": KINDS,
+    "color": COLORS,
+    "expression": EXPRESSIONS,
+    "arms": ARMS,
+    "posture": POSTURES,
+    "hat": HATS,
+    "letter": LETTERS,
+    "thing": THINGS,
+    "count": COUNTS,
+    "thing_color": COLORS,
+    "background": BACKGROUNDS,
+}
+"""Every field that a caption can name, with its values."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One creature in one place, perhaps with a hat, a sign and some things beside it.
+
+    `hat` is the hat's colour and `letter` what the sign says; `"none"` means that it is
+    absent. Without a `thing`, `count` is 1 and `thing_color` is `"red"`, so that equal
+    pictures are equal scenes.
+    """
+
+    kind: str = "cat"
+    color: str = "orange"
+    expression: str = "happy"
+    arms: str = "down"
+    posture: str = "standing"
+    hat: str = "none"
+    letter: str = "none"
+    thing: str = "none"
+    count: int = 1
+    thing_color: str = "red"
+    background: str = "grass"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in VALUES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; one of {', '.join(map(str, allowed))}"
+                )
+        if self.thing == "none" and (self.count, self.thing_color) != (1, "red"):
+            raise ValueError("a scene without a thing has count 1 and thing_color 'red'")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scene as JSON-ready data; `Scene.from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Scene:
+        """The scene that `to_dict` wrote. Raises ValueError for an unknown field or value."""
+        unknown = set(data) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"a scene has no field {', '.join(sorted(unknown))}")
+        return cls(**data)
+
+    def but(self, **changes: Any) -> Scene:
+        """The same scene with some fields changed; removing the thing resets what hangs on it."""
+        if changes.get("thing") == "none":
+            changes |= {"count": 1, "thing_color": "red"}
+        return replace(self, **changes)
+
+
+def sample(seed: int) -> Scene:
+    """The scene of a seed: every field drawn alone, optional things present about half the time."""
+    rng = random.Random(f"scene {seed}")
+    thing = rng.choice(THINGS[1:]) if rng.random() < 0.65 else "none"
+    return Scene(
+        kind=rng.choice(KINDS),
+        color=rng.choice(COLORS),
+        expression=rng.choice(EXPRESSIONS),
+        arms=rng.choice(ARMS),
+        posture=rng.choice(POSTURES),
+        hat=rng.choice(COLORS) if rng.random() < 0.5 else "none",
+        letter=rng.choice(LETTERS[1:]) if rng.random() < 0.4 else "none",
+        thing=thing,
+        count=1 if thing == "none" else rng.choice(COUNTS),
+        thing_color="red" if thing == "none" else rng.choice(COLORS),
+        background=rng.choice(BACKGROUNDS),
+        seed=seed,
+    )

@@ -1,0 +1,34 @@
+"""Training pictures and captions, from seeds that nothing else uses."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from counterflow.toybox.render import render
+from counterflow.toybox.scene import Scene, sample
+
+TRAINING_SEEDS = range(10**9, 2 * 10**9)
+"""Scenes the model learns from. No demo, test, case or benchmark may draw from these."""
+
+HELD_OUT_SEEDS = range(2 * 10**9, 2 * 10**9 + 10**6)
+"""Scenes the recipe measures itself on while it trains."""
+
+
+def scenes(seeds: range, count: int) -> list[Scene]:
+    """The first `count` scenes of a range of seeds."""
+    return [sample(seed) for seed in seeds[:count]]
+
+
+def pictures(scenes: list[Scene], size: int = 128) -> Tensor:
+    """Render scenes to a uint8 tensor `[n, 3, size, size]`."""
+    out = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8)
+    for row, scene in zip(out, scenes, strict=True):
+        row.copy_(torch.from_numpy(np.array(render(scene, size))).permute(2, 0, 1))
+    return out
+
+
+def to_model(pictures: Tensor) -> Tensor:
+    """uint8 `[..., 3, h, w]` in 0…255 to float in −1…1."""
+    return pictures.float() / 127.5 - 1

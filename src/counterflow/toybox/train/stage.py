@@ -1,0 +1,127 @@
+"""What every stage of the recipe shares: a loop that saves, resumes and prints its figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Stateful(Protocol):
+    """Anything with a state that a checkpoint can hold."""
+
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
+class Log:
+    """Figures of a run: a line on the screen and a line of JSON in `log.jsonl`."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = print) -> None:
+        self.path = folder / "log.jsonl"
+        self.say = say
+
+    def __call__(self, stage: str, **figures: Any) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"stage": stage, **figures}) + "\n")
+        shown = ", ".join(
+            f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()
+        )
+        self.say(f"[{stage}] {shown}")
+
+
+def run(
+    name: str,
+    steps: int,
+    step: Callable[[int], dict[str, float]],
+    parts: dict[str, Stateful],
+    folder: Path,
+    log: Log,
+    every: int = 250,
+    stop_after: float | None = None,
+) -> bool:
+    """Call `step(i)` for each i, logging means and saving `parts` every `every` steps.
+
+    A stopped run continues from its last checkpoint; `step` must take its randomness from
+    its index. Returns False when `stop_after` seconds passed before the last step.
+    """
+    path = folder / f"{name}.pt"
+    first = 0
+    if path.exists():
+        saved = torch.load(path, weights_only=True)
+        first = saved["step"]
+        for key, part in parts.items():
+            part.load_state_dict(saved[key])
+    began, since, sums = time.monotonic(), time.monotonic(), dict[str, float]()
+    seen = 0
+    for i in range(first, steps):
+        for key, value in step(i).items():
+            sums[key] = sums.get(key, 0.0) + value
+        seen += 1
+        last = i + 1 == steps
+        out_of_time = stop_after is not None and time.monotonic() - began > stop_after
+        if (i + 1) % every == 0 or last or out_of_time:
+            rate = seen / (time.monotonic() - since)
+            left = (steps - i - 1) / rate / 60
+            means = {key: value / seen for key, value in sums.items()}
+            log(name, step=i + 1, of=steps, **means, steps_per_second=rate, minutes_left=left)
+            save(path, {"step": i + 1} | {key: part.state_dict() for key, part in parts.items()})
+            since, sums, seen = time.monotonic(), {}, 0
+        if out_of_time and not last:
+            return False
+    return True
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint so that a kill leaves the old one or the new one, never half."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def cosine(step: int, steps: int, warmup: int = 200, floor: float = 0.02) -> float:
+    """Learning-rate factor: linear warm-up, then half a cosine down to `floor`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Scale every parameter group's learning rate from its own initial value."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+        group["lr"] = group["initial_lr"] * factor
+
+
+class Average:
+    """Exponential moving average of a model's parameters (the weights that are shipped)."""
+
+    def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
+        self.decay = decay
+        self.shadow = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.shadow[key].lerp_(value, 1 - decay)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.shadow
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.shadow = state
+
+
+def parameters(models: Iterable[nn.Module]) -> int:
+    """Number of parameters of some models."""
+    return sum(p.numel() for model in models for p in model.parameters())

@@ -1,0 +1,205 @@
+"""The image model: an `SD3Transformer2DModel` and its text encoders, trained by flow matching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel
+from torch import Tensor, nn
+
+from counterflow.toybox.captions import caption
+from counterflow.toybox.scene import Scene
+from counterflow.toybox.train import stage, text
+from counterflow.toybox.train.attention import TrainingAttention
+from counterflow.toybox.train.data import pictures, to_model
+
+T5_CONTENT = 32
+"""T5 tokens computed in training; the last is padding and stands for all that follow it."""
+
+
+def build(layers: int = 6, heads: int = 4, pooled: int = 128) -> SD3Transformer2DModel:
+    """A small untrained SD3.5-like transformer over 16×16×16 latents at patch 2."""
+    width = heads * 64
+    model = SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=layers,
+        attention_head_dim=64,
+        num_attention_heads=heads,
+        joint_attention_dim=256,
+        caption_projection_dim=width,
+        pooled_projection_dim=pooled,
+        pos_embed_max_size=32,
+        qk_norm="rms_norm",
+    )
+    for block in model.transformer_blocks:  # adaLN-zero: every block starts as the identity
+        for norm in (block.norm1, block.norm1_context):
+            nn.init.zeros_(norm.linear.weight)
+            nn.init.zeros_(norm.linear.bias)
+    nn.init.zeros_(model.norm_out.linear.weight)
+    nn.init.zeros_(model.norm_out.linear.bias)
+    nn.init.zeros_(model.proj_out.weight)
+    nn.init.zeros_(model.proj_out.bias)
+    return model
+
+
+class Texts(nn.Module):
+    """Both tokenizer kinds and all three encoders, as the pipeline will combine them."""
+
+    def __init__(self, captions: list[str]) -> None:
+        super().__init__()
+        self.tokenizer = text.clip_tokenizer(captions, "<|endoftext|>")
+        self.tokenizer_2 = text.clip_tokenizer(captions, "!")
+        self.tokenizer_3 = text.t5_tokenizer(captions)
+        self.encoder = text.clip_encoder(self.tokenizer, 96, 64)
+        self.encoder_2 = text.clip_encoder(self.tokenizer_2, 128, 64)
+        self.encoder_3 = text.t5_encoder(self.tokenizer_3, 256)
+
+    def tokens(self, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Token ids for the three encoders, `[n, length]` each."""
+
+        def ids(tokenizer: object, length: int) -> Tensor:
+            code = tokenizer(captions, padding="max_length", max_length=length, truncation=True)  # type: ignore[operator]
+            return torch.tensor(code.input_ids, dtype=torch.int16)
+
+        return (
+            ids(self.tokenizer, text.LENGTH),
+            ids(self.tokenizer_2, text.LENGTH),
+            ids(self.tokenizer_3, T5_CONTENT),
+        )
+
+    def forward(self, tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Text stream `[n, 36 + 32, 256]` and pooled vector `[n, 128]`, as SD3's pipeline makes them."""
+        first = self.encoder(tokens[0].long(), output_hidden_states=True)
+        second = self.encoder_2(tokens[1].long(), output_hidden_states=True)
+        clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        t5 = self.encoder_3(tokens[2].long())[0]
+        clip = nn.functional.pad(clip, (0, t5.shape[-1] - clip.shape[-1]))
+        return torch.cat([clip, t5], dim=1), torch.cat([first.text_embeds, second.text_embeds], dim=-1)
+
+
+@dataclass
+class Dataset:
+    """Latents of many scenes, and token ids of several captions of each."""
+
+    latents: Tensor  # [n, 16, 16, 16], half precision
+    tokens: list[tuple[Tensor, Tensor, Tensor]]  # one entry per phrasing, each [n, length]
+    empty: tuple[Tensor, Tensor, Tensor]  # the prompt "", [1, length]
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, scenes: list[Scene], log: stage.Log) -> Tensor:
+    """Normalised latents of rendered scenes, `[n, 16, 16, 16]` in half precision."""
+    out = torch.empty(len(scenes), 16, 16, 16, dtype=torch.float16)
+    for start in range(0, len(scenes), 64):
+        part = to_model(pictures(scenes[start : start + 64]))
+        with torch.autocast("cpu", torch.bfloat16):
+            mode = vae.encode(part).latent_dist.mode().float()
+        out[start : start + 64] = (mode - vae.config.shift_factor) * vae.config.scaling_factor
+        if start % 6400 == 0:
+            log("latents", done=start, of=len(scenes))
+    return out
+
+
+def dataset(vae: AutoencoderKL, texts: Texts, scenes: list[Scene], phrasings: int, log: stage.Log) -> Dataset:
+    """Encode scenes once; each gets `phrasings` captions, so epochs differ in their words."""
+    tokens = []
+    for p in range(phrasings):
+        tokens.append(texts.tokens([caption(s, s.seed * phrasings + p) for s in scenes]))
+    return Dataset(encode(vae, scenes, log), tokens, texts.tokens([""]))
+
+
+def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' matrices, AdamW for everything else."""
+    matrices = [
+        p
+        for name, p in model.named_parameters()
+        if p.ndim == 2 and "transformer_blocks" in name and ".norm1" not in name
+    ]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in [*model.parameters(), *texts.parameters()] if id(p) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw", ns_steps=4),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
+
+
+def batch_of(data: Dataset, size: int, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """A random batch: latents, and tokens of which a tenth are the empty prompt's."""
+    rows = torch.randint(len(data.latents), (size,), generator=rng)
+    which = torch.randint(len(data.tokens), (size,), generator=rng)
+    drop = torch.rand(size, generator=rng) < 0.1
+    ids = []
+    for i, empty in enumerate(data.empty):
+        chosen = torch.stack([data.tokens[w][i][r] for w, r in zip(which.tolist(), rows.tolist(), strict=True)])
+        ids.append(torch.where(drop[:, None], empty, chosen))
+    return data.latents[rows].float(), (ids[0], ids[1], ids[2])
+
+
+def train(
+    folder: Path,
+    log: stage.Log,
+    data: Dataset,
+    texts: Texts,
+    steps: int,
+    seed: int,
+    batch: int = 64,
+    rate: float = 1.2e-3,
+    compile: bool = True,
+    stop_after: float | None = None,
+) -> tuple[SD3Transformer2DModel, Texts] | None:
+    """Flow matching on latents; returns the averaged models, or None if time ran out."""
+    torch.manual_seed(seed)
+    model = build()
+    model.set_attn_processor(TrainingAttention())
+    networks = nn.ModuleDict({"transformer": model, "texts": texts})
+    optimizer = optimizers(model, texts, rate)
+    average = stage.Average(networks)
+    forward = torch.compile(model) if compile else model
+    image_tokens, stream = 64, text.LENGTH + T5_CONTENT
+
+    def step(i: int) -> dict[str, float]:
+        rng = torch.Generator().manual_seed(seed * 1_000_003 + i)
+        x, tokens = batch_of(data, batch, rng)
+        noise = torch.randn(x.shape, generator=rng)
+        sigma = torch.sigmoid(torch.randn(batch, generator=rng) + 0.2)
+        s = sigma[:, None, None, None]
+        # T5's padding has no position, so 1 token of weight n is n tokens: any length is learned.
+        most = float(256 - T5_CONTENT + 1)
+        pads = torch.exp(torch.rand(batch, generator=rng) * torch.log(torch.tensor(most)))
+        bias = torch.zeros(batch, 1, 1, image_tokens + stream)
+        bias[..., -1] = pads.log()[:, None, None]
+        # The pooled vector is somebody else's half of the time: every field must be in the tokens.
+        other = torch.where(torch.rand(batch, generator=rng) < 0.5, torch.randperm(batch, generator=rng), torch.arange(batch))
+        for each in optimizer:
+            stage.set_rate(each, stage.cosine(i, steps))
+        with torch.autocast("cpu", torch.bfloat16):
+            features, pooled = texts(tokens)
+            velocity = forward(
+                hidden_states=(1 - s) * x + s * noise,
+                timestep=1000 * sigma,
+                encoder_hidden_states=features,
+                pooled_projections=pooled[other],
+                joint_attention_kwargs={"bias": bias},
+                return_dict=False,
+            )[0]
+        value = (velocity.float() - (noise - x)).square().mean()
+        for each in optimizer:
+            each.zero_grad()
+        value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
+        for each in optimizer:
+            each.step()
+        average.update(networks, i)
+        return {"loss": value.item(), "gradient": norm.item()}
+
+    parts: dict[str, stage.Stateful] = {"networks": networks, "average": average}
+    parts |= {f"optimizer{i}": each for i, each in enumerate(optimizer)}
+    if not stage.run("transformer", steps, step, parts, folder, log, stop_after=stop_after):
+        return None
+    networks.load_state_dict(average.shadow)
+    return model, texts
