@@ -88,4 +88,6 @@ class Phrasing:
         return random.Random(f"phrasing {self.seed} {slot}").choice(options)
 
     def order(self, names: Sequence[str]) -> list[str]:
-        return sorted(names, key=lambda name: random.Random(f"phrasing {self.seed} order {name}").random())
+        return sorted(
+            names, key=lambda name: random.Random(f"phrasing {self.seed} order {name}").random()
+        )

@@ -38,7 +38,10 @@ STROKES: dict[str, list[list[Point]]] = {
     "E": [[(1, 0), (0, 0), (0, 1), (1, 1)], [(0, 0.5), (0.8, 0.5)]],
     "H": [[(0, 0), (0, 1)], [(1, 0), (1, 1)], [(0, 0.5), (1, 0.5)]],
     "L": [[(0, 0), (0, 1), (1, 1)]],
-    "O": [[(0.25, 0), (0.75, 0), (1, 0.25), (1, 0.75), (0.75, 1), (0.25, 1), (0, 0.75), (0, 0.25), (0.25, 0)]],
+    "O": [
+        [(0.25, 0), (0.75, 0), (1, 0.25), (1, 0.75), (0.75, 1)],
+        [(0.75, 1), (0.25, 1), (0, 0.75), (0, 0.25), (0.25, 0)],
+    ],
     "T": [[(0, 0), (1, 0)], [(0.5, 0), (0.5, 1)]],
     "X": [[(0, 0), (1, 1)], [(1, 0), (0, 1)]],
 }  # fmt: skip
@@ -86,7 +89,9 @@ class Board:
     def _points(self, points: Sequence[Point]) -> list[tuple[int, int]]:
         return [(self._px(x), self._px(y)) for x, y in points]
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Color, ink: float = 1.4) -> None:
+    def ellipse(
+        self, x: float, y: float, rx: float, ry: float, fill: Color, ink: float = 1.4
+    ) -> None:
         if ink:
             self._ellipse(x, y, rx + ink / 2, ry + ink / 2, INK)
         self._ellipse(x, y, rx - ink / 2, ry - ink / 2, fill)
@@ -100,7 +105,9 @@ class Board:
         if ink:
             self.line([*points, points[0]], INK, ink)
 
-    def rectangle(self, x0: float, y0: float, x1: float, y1: float, fill: Color, ink: float = 1.4) -> None:
+    def rectangle(
+        self, x0: float, y0: float, x1: float, y1: float, fill: Color, ink: float = 1.4
+    ) -> None:
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill, ink)
 
     def line(self, points: Sequence[Point], fill: Color, width: float) -> None:
@@ -110,7 +117,9 @@ class Board:
         for x, y in points:
             self._ellipse(x, y, width / 2, width / 2, fill)
 
-    def arc(self, x: float, y: float, rx: float, ry: float, start: int, end: int, width: float) -> None:
+    def arc(
+        self, x: float, y: float, rx: float, ry: float, start: int, end: int, width: float
+    ) -> None:
         box = (self._px(x - rx), self._px(y - ry), self._px(x + rx), self._px(y + ry))
         self.draw.arc(box, start, end, fill=INK, width=max(1, self._px(width)))
 
@@ -132,9 +141,9 @@ def _background(b: Board, name: str, j: Jitter) -> None:
         b.rectangle(0, 0, 128, horizon, (206, 232, 250), 0)
         b.rectangle(0, horizon, 128, 128, (132, 204, 92), 0)
         for i in range(7):
-            x = 8 + 19 * i + shift / 2
-            y = horizon + 10 + 12 * (i % 3)
-            b.line([(x - 3, y - 5), (x, y), (x + 3, y - 5)], (70, 148, 54), 1.6)
+            left, top = 5 + 19 * i + shift / 2, horizon + 5 + 12 * (i % 3)
+            blades = [(left, top), (left + 3, top + 5), (left + 6, top)]
+            b.line(blades, (70, 148, 54), 1.6)
     elif name == "beach":
         b.rectangle(0, 0, 128, horizon - 22, (170, 220, 250), 0)
         b.rectangle(0, horizon - 22, 128, horizon, (44, 140, 190), 0)
@@ -149,12 +158,12 @@ def _background(b: Board, name: str, j: Jitter) -> None:
     elif name == "room":
         b.rectangle(0, 0, 128, horizon, (232, 196, 160), 0)
         b.rectangle(0, horizon, 128, 128, (158, 104, 62), 0)
-        for y in (horizon + 12, horizon + 26):
-            b.line([(0, y), (128, y)], (128, 80, 46), 1.4)
-        x = 102 + shift / 2
-        b.rectangle(x - 14, 14, x + 14, 46, (176, 224, 250), 2.4)
-        b.line([(x, 14), (x, 46)], INK, 1.6)
-        b.line([(x - 14, 30), (x + 14, 30)], INK, 1.6)
+        for board in (horizon + 12, horizon + 26):
+            b.line([(0, board), (128, board)], (128, 80, 46), 1.4)
+        pane = 102 + shift / 2
+        b.rectangle(pane - 14, 14, pane + 14, 46, (176, 224, 250), 2.4)
+        b.line([(pane, 14), (pane, 46)], INK, 1.6)
+        b.line([(pane - 14, 30), (pane + 14, 30)], INK, 1.6)
 
 
 def _cloud(b: Board, x: float, y: float) -> None:
@@ -188,7 +197,9 @@ def _creature(b: Board, scene: Scene, j: Jitter) -> None:
         _hat(b, x, y - r * (1.12 if scene.kind == "frog" else 0.82), PAINT[scene.hat])
 
 
-def _body(b: Board, x: float, y: float, r: float, wide: float, sit: bool, paint: Color, light: Color) -> None:
+def _body(
+    b: Board, x: float, y: float, r: float, wide: float, sit: bool, paint: Color, light: Color
+) -> None:
     top = y + r - 4
     if sit:  # low and broad, feet forward
         b.ellipse(x, top + 17, wide + 3, 18, paint)
@@ -215,7 +226,14 @@ def _arms(b: Board, x: float, y: float, wide: float, arms: str, paint: Color) ->
 def _ears(b: Board, kind: str, x: float, y: float, r: float, paint: Color, light: Color) -> None:
     for side in (-1, 1):
         if kind == "cat":
-            b.polygon([(x + side * r * 0.95, y - r * 0.25), (x + side * r * 0.9, y - r * 1.4), (x + side * r * 0.2, y - r * 0.85)], paint)
+            b.polygon(
+                [
+                    (x + side * r * 0.95, y - r * 0.25),
+                    (x + side * r * 0.9, y - r * 1.4),
+                    (x + side * r * 0.2, y - r * 0.85),
+                ],
+                paint,
+            )
         elif kind == "dog":
             b.ellipse(x + side * r * 1.14, y + r * 0.12, r * 0.34, r * 0.8, _mix(paint, INK, 0.35))
         elif kind == "rabbit":
@@ -239,7 +257,14 @@ def _face(b: Board, kind: str, expression: str, x: float, y: float, r: float, li
     if kind == "cat":
         for side in (-1, 1):
             for dy in (0.12, 0.34):
-                b.line([(x + side * r * 0.55, y + r * (0.1 + dy)), (x + side * r * 1.25, y + r * (dy * 1.6))], INK, 1.1)
+                b.line(
+                    [
+                        (x + side * r * 0.55, y + r * (0.1 + dy)),
+                        (x + side * r * 1.25, y + r * (dy * 1.6)),
+                    ],
+                    INK,
+                    1.1,
+                )
     for side in (-1, 1):
         _eye(b, expression, x + side * eye_x, eye_y, r * 0.25)
     if expression == "happy":

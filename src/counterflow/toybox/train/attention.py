@@ -25,7 +25,8 @@ class TrainingAttention:
         heads, image = attn.heads, hidden_states.shape[1]
 
         def split(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+            parts: Tensor = x.unflatten(-1, (heads, -1)).transpose(1, 2)
+            return parts
 
         q = attn.norm_q(split(attn.to_q(hidden_states)))
         k = attn.norm_k(split(attn.to_k(hidden_states)))

@@ -8,12 +8,13 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Anything with a state that a checkpoint can hold."""
 
@@ -104,7 +105,7 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 class Average:
     """Exponential moving average of a model's parameters (the weights that are shipped)."""
 
-    def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
+    def __init__(self, model: nn.Module, decay: float = 0.998) -> None:
         self.decay = decay
         self.shadow = {k: v.detach().clone() for k, v in model.state_dict().items()}
 

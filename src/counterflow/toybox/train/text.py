@@ -41,7 +41,7 @@ def clip_tokenizer(captions: list[str], pad: str) -> CLIPTokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer, learner.pre_tokenizer = base.normalizer, base.pre_tokenizer
-    merges = _merges(learner, captions, CLIP_MERGES, end_of_word_suffix="</w>")
+    merges = _merges(learner, captions, CLIP_MERGES, suffix="</w>")
     words = ["!", *alphabet, *(f"{c}</w>" for c in alphabet), *map("".join, merges)]
     words = list(dict.fromkeys(words))  # "!" is 0: SD3's second tokenizer pads with it
     vocab = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
@@ -59,18 +59,25 @@ def t5_tokenizer(captions: list[str]) -> T5Tokenizer:
     splitter.pre_tokenizer = learner.pre_tokenizer
     seen = Counter(token for code in splitter.encode_batch(captions) for token in code.tokens)
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    pieces += [(piece, math.log((seen[piece] + 0.1) / seen.total())) for piece in vocab if piece != "<unk>"]
+    pieces += [
+        (piece, math.log((seen[piece] + 0.1) / seen.total())) for piece in vocab if piece != "<unk>"
+    ]
     return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=LENGTH)
 
 
-def _merges(learner: Tokenizer, captions: list[str], count: int, **trainer: str) -> list[tuple[str, str]]:
+def _merges(
+    learner: Tokenizer, captions: list[str], count: int, suffix: str | None = None
+) -> list[tuple[str, str]]:
     """The first `count` merges that BPE learns from some captions."""
-    learner.train_from_iterator(captions, trainers.BpeTrainer(show_progress=False, **trainer))
+    trainer = trainers.BpeTrainer(show_progress=False, end_of_word_suffix=suffix)
+    learner.train_from_iterator(captions, trainer)
     merges = json.loads(learner.to_str())["model"]["merges"]
     return [(left, right) for left, right in merges[:count]]
 
 
-def clip_encoder(tokenizer: CLIPTokenizer, width: int, projection: int) -> CLIPTextModelWithProjection:
+def clip_encoder(
+    tokenizer: CLIPTokenizer, width: int, projection: int
+) -> CLIPTextModelWithProjection:
     """A one-layer CLIP text encoder: its penultimate hidden state is its embedding."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),

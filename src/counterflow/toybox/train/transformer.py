@@ -73,13 +73,15 @@ class Texts(nn.Module):
         )
 
     def forward(self, tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Text stream `[n, 36 + 32, 256]` and pooled vector `[n, 128]`, as SD3's pipeline makes them."""
+        """Text stream `[n, 36 + 32, 256]` and pooled `[n, 128]`, as SD3's pipeline makes them."""
         first = self.encoder(tokens[0].long(), output_hidden_states=True)
         second = self.encoder_2(tokens[1].long(), output_hidden_states=True)
         clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         t5 = self.encoder_3(tokens[2].long())[0]
         clip = nn.functional.pad(clip, (0, t5.shape[-1] - clip.shape[-1]))
-        return torch.cat([clip, t5], dim=1), torch.cat([first.text_embeds, second.text_embeds], dim=-1)
+        return torch.cat([clip, t5], dim=1), torch.cat(
+            [first.text_embeds, second.text_embeds], dim=-1
+        )
 
 
 @dataclass
@@ -105,12 +107,24 @@ def encode(vae: AutoencoderKL, scenes: list[Scene], log: stage.Log) -> Tensor:
     return out
 
 
-def dataset(vae: AutoencoderKL, texts: Texts, scenes: list[Scene], phrasings: int, log: stage.Log) -> Dataset:
+def dataset(
+    vae: AutoencoderKL,
+    texts: Texts,
+    scenes: list[Scene],
+    phrasings: int,
+    folder: Path,
+    log: stage.Log,
+) -> Dataset:
     """Encode scenes once; each gets `phrasings` captions, so epochs differ in their words."""
-    tokens = []
-    for p in range(phrasings):
-        tokens.append(texts.tokens([caption(s, s.seed * phrasings + p) for s in scenes]))
-    return Dataset(encode(vae, scenes, log), tokens, texts.tokens([""]))
+    path = folder / "latents.pt"
+    if not path.exists():
+        stage.save(path, {"latents": encode(vae, scenes, log)})
+    latents = torch.load(path, weights_only=True)["latents"]
+    tokens = [
+        texts.tokens([caption(scene, scene.seed * phrasings + p) for scene in scenes])
+        for p in range(phrasings)
+    ]
+    return Dataset(latents, tokens, texts.tokens([""]))
 
 
 def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
@@ -123,19 +137,25 @@ def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[torch.op
     chosen = {id(p) for p in matrices}
     rest = [p for p in [*model.parameters(), *texts.parameters()] if id(p) not in chosen]
     return [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw", ns_steps=4),
+        torch.optim.Muon(
+            matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw", ns_steps=4
+        ),
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
 
 
-def batch_of(data: Dataset, size: int, rng: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+def batch_of(
+    data: Dataset, size: int, rng: torch.Generator
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     """A random batch: latents, and tokens of which a tenth are the empty prompt's."""
     rows = torch.randint(len(data.latents), (size,), generator=rng)
     which = torch.randint(len(data.tokens), (size,), generator=rng)
     drop = torch.rand(size, generator=rng) < 0.1
     ids = []
     for i, empty in enumerate(data.empty):
-        chosen = torch.stack([data.tokens[w][i][r] for w, r in zip(which.tolist(), rows.tolist(), strict=True)])
+        chosen = torch.stack(
+            [data.tokens[w][i][r] for w, r in zip(which.tolist(), rows.tolist(), strict=True)]
+        )
         ids.append(torch.where(drop[:, None], empty, chosen))
     return data.latents[rows].float(), (ids[0], ids[1], ids[2])
 
@@ -148,7 +168,7 @@ def train(
     steps: int,
     seed: int,
     batch: int = 64,
-    rate: float = 1.2e-3,
+    rate: float = 1e-3,
     compile: bool = True,
     stop_after: float | None = None,
 ) -> tuple[SD3Transformer2DModel, Texts] | None:
@@ -174,7 +194,11 @@ def train(
         bias = torch.zeros(batch, 1, 1, image_tokens + stream)
         bias[..., -1] = pads.log()[:, None, None]
         # The pooled vector is somebody else's half of the time: every field must be in the tokens.
-        other = torch.where(torch.rand(batch, generator=rng) < 0.5, torch.randperm(batch, generator=rng), torch.arange(batch))
+        other = torch.where(
+            torch.rand(batch, generator=rng) < 0.5,
+            torch.randperm(batch, generator=rng),
+            torch.arange(batch),
+        )
         for each in optimizer:
             stage.set_rate(each, stage.cosine(i, steps))
         with torch.autocast("cpu", torch.bfloat16):

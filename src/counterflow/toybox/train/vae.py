@@ -38,26 +38,34 @@ def loss(picture: Tensor, output: Tensor, kl: Tensor) -> Tensor:
     return error.abs().mean() + error.square().mean() + edges + 3e-4 * kl.mean()
 
 
-def train(folder: Path, log: stage.Log, steps: int, seed: int, batch: int = 16, crop: int = 64) -> Path:
+def train(
+    folder: Path, log: stage.Log, steps: int, seed: int, batch: int = 16, crop: int = 64
+) -> Path:
     """Train on crops of fresh renders; returns the saved folder. Resumes by itself."""
     out = folder / "vae"
     if out.exists():
         return out
     torch.manual_seed(seed)
     model = build()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4
+    )
     pool = pictures(scenes(TRAINING_SEEDS, 6000))
 
     def step(i: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + i)
         rows = torch.randint(len(pool), (batch,), generator=rng).tolist()
         corners = torch.randint(128 - crop + 1, (batch, 2), generator=rng).tolist()
-        crops = [pool[r, :, y : y + crop, x : x + crop] for r, (y, x) in zip(rows, corners, strict=True)]
+        crops = [
+            pool[r, :, y : y + crop, x : x + crop] for r, (y, x) in zip(rows, corners, strict=True)
+        ]
         x = to_model(torch.stack(crops))
         stage.set_rate(optimizer, stage.cosine(i, steps))
         with torch.autocast("cpu", torch.bfloat16):
             latent = model.encode(x).latent_dist
-            y = model.decode(latent.mean + latent.std * torch.randn(latent.mean.shape, generator=rng)).sample
+            y = model.decode(
+                latent.mean + latent.std * torch.randn(latent.mean.shape, generator=rng)
+            ).sample
         value = loss(x, y.float(), latent.kl().float() / latent.mean[0].numel())
         optimizer.zero_grad()
         value.backward()
@@ -72,6 +80,40 @@ def train(folder: Path, log: stage.Log, steps: int, seed: int, batch: int = 16, 
     log("vae", held_out_psnr=psnr(model, held_out), shift=shift, scale=scale)
     model.save_pretrained(out)
     return out
+
+
+def refine(
+    model: AutoencoderKL, folder: Path, log: stage.Log, steps: int, seed: int, batch: int = 4
+) -> None:
+    """Train the decoder alone, on whole pictures: sharper pictures, the same latents.
+
+    The encoder's work is done once, so nearly all the time goes to what is learned.
+    """
+    if not steps:
+        return
+    optimizer = torch.optim.AdamW(
+        model.decoder.parameters(), lr=6e-4, betas=(0.9, 0.99), weight_decay=1e-4
+    )
+    pool = pictures(scenes(TRAINING_SEEDS, 4000))
+    with torch.no_grad():
+        latents = torch.cat([model.encode(to_model(x)).latent_dist.mode() for x in pool.split(50)])
+
+    def step(i: int) -> dict[str, float]:
+        rng = torch.Generator().manual_seed(seed * 2_000_003 + i)
+        rows = torch.randint(len(pool), (batch,), generator=rng)
+        stage.set_rate(optimizer, stage.cosine(i, steps))
+        with torch.autocast("cpu", torch.bfloat16):
+            y = model.decode(latents[rows]).sample
+        value = loss(to_model(pool[rows]), y.float(), torch.zeros(()))
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
+        optimizer.step()
+        return {"loss": value.item()}
+
+    stage.run("decoder", steps, step, {"model": model, "optimizer": optimizer}, folder, log)
+    held_out = to_model(pictures(scenes(HELD_OUT_SEEDS, 200)))
+    log("decoder", held_out_psnr=psnr(model, held_out))
 
 
 @torch.no_grad()

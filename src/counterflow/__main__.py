@@ -1,0 +1,5 @@
+"""`python -m counterflow`."""
+
+from counterflow.cli import main
+
+main()

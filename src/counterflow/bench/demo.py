@@ -1,0 +1,84 @@
+"""The demo: one grid of edits over many kinds, from scenes the training never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from counterflow.bench.measure import compare
+from counterflow.edit.editor import Editor
+from counterflow.sheet import Cell, sheet
+from counterflow.toybox.captions import caption
+from counterflow.toybox.edits import CATEGORIES, SceneEdit
+from counterflow.toybox.render import render
+from counterflow.toybox.scene import Scene, sample
+
+Progress = Callable[[str, int, int], None]
+
+PLAN: tuple[tuple[dict[str, Any], tuple[tuple[int, dict[str, Any]], ...]], ...] = (
+    (
+        {"kind": "cat", "thing": "apple", "count": 1, "thing_color": "red", "letter": "none"},
+        (
+            (1, {"kind": "dog"}),
+            (4, {"expression": "surprised"}),
+            (6, {"color": "blue"}),
+            (0, {"count": 3}),
+            (3, {"thing": "none"}),
+        ),
+    ),
+    (
+        {"kind": "bear", "arms": "down", "hat": "none", "thing": "none", "background": "grass"},
+        (
+            (2, {"hat": "red"}),
+            (5, {"arms": "up"}),
+            (8, {"background": "night"}),
+            (2, {"thing": "star", "thing_color": "yellow"}),
+            (1, {"kind": "rabbit"}),
+        ),
+    ),
+)
+"""For each picture, the fields that are set on a seed's scene, and its edits."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The grid, and a row of figures for each edit."""
+
+    sheet: Image.Image
+    rows: list[dict[str, Any]]
+
+
+def run(editor: Editor, seed: int, progress: Progress | None = None) -> Demo:
+    """Invert each picture once, edit it several times."""
+    cells, rows = [], []
+    for i, (fields, changes) in enumerate(PLAN):
+        scene = _scene(seed + i, fields)
+        picture, words = render(scene, 128), caption(scene)
+        inversion = editor.invert(picture, words, progress=progress)
+        again = inversion.reconstruct(progress=progress)
+        cells.append(Cell(picture, words, title="source"))
+        error = f"reconstruction, latent error {again.latent_error:.0e}"
+        cells.append(Cell(again.image, words, title=error))
+        for number, (category, change) in enumerate(changes):
+            case = SceneEdit(scene, scene.but(**change), category)
+            made = inversion.edit(case.prompts[1], progress=progress)
+            figures = compare(editor, case, inversion, made, picture, render(case.target))
+            cells.append(Cell(made.image, made.target, made.changed, CATEGORIES[category]))
+            rows.append(
+                {
+                    "edit": CATEGORIES[category],
+                    "change": ", ".join(f"{k} {a} → {b}" for k, (a, b) in case.changed.items()),
+                    "forwards": made.forwards + (inversion.forwards if number == 0 else 0),
+                    "seconds": made.seconds + (inversion.seconds if number == 0 else 0),
+                    "background PSNR": figures.background_psnr,
+                }
+            )
+    return Demo(sheet(cells, columns=7, width=200), rows)
+
+
+def _scene(seed: int, fields: dict[str, Any]) -> Scene:
+    scene = sample(seed).but(thing="none")
+    return scene.but(**fields)

@@ -1,0 +1,57 @@
+"""The command line: parse, check, call. Nothing heavy is imported before it is needed.
+
+Exit codes: 0 done, 1 unexpected error, 2 bad input or usage, 3 the model cannot be had or used,
+4 the numbers went wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import typer
+
+from counterflow.cli import edit, system, toybox
+from counterflow.errors import CounterflowError
+
+app = typer.Typer(
+    name="counterflow",
+    help="Edit real pictures with a flow transformer: invert, control, compensate.",
+    epilog="Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 model, 4 numerics.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+edit.register(app)
+system.register(app)
+app.add_typer(toybox.app, name="toybox")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; every error is one line on stderr and an exit code."""
+    warnings.showwarning = _warn
+    try:
+        code = app(args=args, standalone_mode=False)
+    except CounterflowError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's usage errors
+            _fail(error.format_message(), 2)
+        if os.environ.get("COUNTERFLOW_DEBUG"):
+            raise
+        reason = str(error).strip().splitlines() or [""]
+        _fail(f"{type(error).__name__}: {reason[0]} (COUNTERFLOW_DEBUG=1 shows the traceback)", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"counterflow: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    if issubclass(category, UserWarning):
+        print(f"counterflow: warning: {message}", file=sys.stderr)

@@ -1,0 +1,5 @@
+"""`python -m counterflow.cli`."""
+
+from counterflow.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""What commands print: progress on a terminal, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+Progress = Callable[[str, int, int], None]
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar with the time left, on stderr if that is a terminal; silent otherwise."""
+    if not sys.stderr.isatty():
+        yield lambda label, done, expected: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task, running = bar.add_task(""), ""
+
+        def report(label: str, done: int, expected: int) -> None:
+            nonlocal running, task
+            if label != running or done <= 1:
+                bar.remove_task(task)
+                task, running = bar.add_task(label, total=expected), label
+            bar.update(task, completed=done, total=expected)
+
+        yield report
+
+
+def as_json(data: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(data, indent=2))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Aligned columns; numbers to the right, rounded for reading."""
+    cells = [[_text(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
+    for n, row in enumerate([list(header), *cells]):
+        right = [n > 0 and isinstance(rows[n - 1][i], int | float) for i in range(len(row))]
+        print(
+            "  ".join(
+                c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
+            ).rstrip()
+        )
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.2f}"
+    return "n/a" if cell is None else str(cell)

@@ -1,0 +1,1 @@
+"""Controls: what the target branch takes from the source while an edit runs."""

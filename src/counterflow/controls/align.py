@@ -1,0 +1,201 @@
+"""Token maps between two prompts: which token of the source is which token of the target.
+
+FTEdit (arXiv 2411.15843, section 3) keeps an image's unchanged parts by giving every target
+token that has a partner in the source prompt the source's text feature, at the source token's
+own position; edited tokens keep their own:
+
+    M_hat[j] = M_source[map(j)]  if target token j is unchanged else M_target[j]
+
+This file is `map`, and nothing else. A map lists, for each target row, the source row that it
+takes its feature from, or None where the target keeps its own. Rows are counted from 0.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Literal, get_args
+
+from counterflow.prompts import Kind, Segment
+
+Level = Literal["token", "word"]
+
+
+def align(
+    source: Sequence[Hashable],
+    target: Sequence[Hashable],
+    match: int = 1,
+    mismatch: int = -1,
+    gap: int = 0,
+) -> list[int | None]:
+    """Needleman-Wunsch global alignment (FTEdit, arXiv 2411.15843, section 3).
+
+    Returns, for each target position, the position of the equal source token aligned with it,
+    else None. A pair aligned as a mismatch is not equal and yields None. With the default
+    scores two gaps (0) always beat a mismatch (-1), so this is a longest common subsequence.
+
+    Many alignments share the best score. The choice is deterministic, by three rules:
+
+    1. An identical beginning and end map to each other and are taken off first: pairing equal
+       outermost tokens never costs score, and what was not edited should not move. Where the two
+       overlap ("a red cat", "a dog and a red cat": "a" begins both, "a red cat" ends both) not
+       all can map: the longer wins, or the beginning if they are equally long.
+    2. Of the rest, the alignment with most unbroken neighbours (matches directly after matches),
+       so that a repeated word such as "a" follows the word it stands beside.
+    3. Then match if possible, else drop a source token, else skip a target token.
+
+    Raises ValueError unless mismatch < match, match > 0 and gap <= 0: rule 1 rests on these.
+    """
+    if not (mismatch < match and match > 0 >= gap):
+        raise ValueError("align needs mismatch < match, match > 0 and gap <= 0")
+
+    n, m = len(source), len(target)
+    head = _shared(source, target)
+    tail = _shared(source[::-1], target[::-1])
+    if head >= tail:
+        tail = min(tail, n - head, m - head)
+    else:
+        head = min(head, n - tail, m - tail)
+    middle = _align_rest(source[head : n - tail], target[head : m - tail], match, mismatch, gap)
+    kept = [None if i is None else head + i for i in middle]
+    return [*range(head), *kept, *range(n - tail, n)]
+
+
+def _shared(source: Sequence[Hashable], target: Sequence[Hashable]) -> int:
+    """Length of the common prefix."""
+    pairs = zip(source, target, strict=False)
+    differ = (k for k, (a, b) in enumerate(pairs) if a != b)
+    return next(differ, min(len(source), len(target)))
+
+
+def _align_rest(
+    source: Sequence[Hashable], target: Sequence[Hashable], match: int, mismatch: int, gap: int
+) -> list[int | None]:
+    """Rules 2 and 3 of `align`; the ends, aligned with each other, count as matched neighbours.
+
+    `best[joined][i][j]` is the value of aligning `source[i:]` with `target[j:]` when a match came
+    just before (`joined`) or not. Unbroken neighbours weigh 1; a point of score weighs `unit`,
+    more than all of them together.
+    """
+    n, m = len(source), len(target)
+    unit = min(n, m) + 2
+
+    def moves(i: int, j: int, joined: bool) -> Iterator[tuple[int, int, int, bool]]:
+        """Value of each move from a state, and where it leads; the preferred move first."""
+        if i < n and j < m:
+            same = source[i] == target[j]
+            pair = match * unit + joined if same else mismatch * unit
+            yield pair + best[same][i + 1][j + 1], i + 1, j + 1, same
+        if i < n:
+            yield gap * unit + best[False][i + 1][j], i + 1, j, False
+        if j < m:
+            yield gap * unit + best[False][i][j + 1], i, j + 1, False
+
+    best = [[[0] * (m + 1) for _ in range(n + 1)] for _ in (False, True)]
+    best[True][n][m] = 1
+    for i in reversed(range(n + 1)):
+        for j in reversed(range(m + 1)):
+            for joined in (False, True):
+                if (i, j) != (n, m):
+                    best[joined][i][j] = max(moves(i, j, joined))[0]
+
+    partners: list[int | None] = [None] * m
+    i, j, joined = 0, 0, True
+    while (i, j) != (n, m):
+        _, i, j, joined = max(moves(i, j, joined), key=itemgetter(0))  # the first of the best
+        if joined:
+            partners[j - 1] = i - 1
+    return partners
+
+
+def token_map(
+    source: Segment,
+    target: Segment,
+    level: Level = "token",
+    prompts: tuple[str, str] | None = None,
+) -> tuple[int | None, ...]:
+    """The map of one tokenizer's rows: source row for each target row, from the segments' starts.
+
+    FTEdit (arXiv 2411.15843, section 3), with the special tokens said plainly:
+
+    - Content maps to equal content, by `align` over tokens, or over words (level "word", which
+      needs the source and target `prompts`): there a word is unchanged only if all its pieces are.
+    - Begin maps to begin and end to end, in order; None where the source has none (truncated).
+    - Padding maps to padding only: to the same row where that is padding in the source too, else
+      to the source's last padding row; None if the source has no padding.
+    """
+    if level not in get_args(Level) or (level == "word" and prompts is None):
+        raise ValueError(f"level must be 'token', or 'word' with the two prompts, not {level!r}")
+    before, after = prompts if level == "word" and prompts is not None else (None, None)
+    old, new = _units(source, before), _units(target, after)
+
+    rows: dict[int, int] = {}
+    for unit, partner in zip(new, align(_ids(source, old), _ids(target, new)), strict=True):
+        if partner is not None:
+            rows.update(zip(unit, old[partner], strict=True))
+    specials: tuple[Kind, ...] = ("begin", "end")
+    for kind in specials:
+        rows.update(zip(_rows(target, kind), _rows(source, kind), strict=False))
+    if padding := _rows(source, "pad"):
+        rows.update((row, row if row in padding else padding[-1]) for row in _rows(target, "pad"))
+    return tuple(rows.get(row) for row in range(len(target.ids)))
+
+
+def _rows(segment: Segment, kind: Kind) -> list[int]:
+    return [row for row, its in enumerate(segment.kinds) if its == kind]
+
+
+def _units(segment: Segment, prompt: str | None) -> list[list[int]]:
+    """What is aligned as one: single content rows, or with a prompt the rows of each word."""
+    content = _rows(segment, "content")
+    if prompt is None:
+        return [[row] for row in content]
+    ends = [stop for _, stop in word_spans(prompt)]
+    # A piece is in the first word that ends after it begins; a leading space joins the next word.
+    words = groupby(content, key=lambda row: bisect_right(ends, segment.offsets[row][0]))
+    return [list(pieces) for _, pieces in words]
+
+
+def _ids(segment: Segment, units: list[list[int]]) -> list[tuple[int, ...]]:
+    return [tuple(segment.ids[row] for row in unit) for unit in units]
+
+
+def text_map(
+    source_segments: Sequence[Segment],
+    target_segments: Sequence[Segment],
+    length: int,
+    level: Level = "token",
+    prompts: tuple[str, str] | None = None,
+) -> list[int | None]:
+    """The map of a whole text stream: source row for each of the target's `length` rows.
+
+    Each tokenizer has its own map (FTEdit, arXiv 2411.15843, section 3), shifted to its rows. A
+    row under several tokenizers is mapped only if all agree on the source row; a row under none
+    is not. Raises ValueError if the segments' names or order differ, or `length` is too short.
+    """
+    names = [[s.name for s in segments] for segments in (source_segments, target_segments)]
+    if names[0] != names[1]:
+        raise ValueError(f"segments differ: source {names[0]}, target {names[1]}")
+    if any(s.stop > length for s in target_segments):
+        raise ValueError(f"a segment reaches beyond the text stream's {length} rows")
+    votes: list[set[int | None]] = [set() for _ in range(length)]
+    for source, target in zip(source_segments, target_segments, strict=True):
+        for row, partner in enumerate(token_map(source, target, level, prompts), target.start):
+            votes[row].add(None if partner is None else source.start + partner)
+    return [vote.pop() if len(vote) == 1 else None for vote in votes]
+
+
+def word_spans(prompt: str) -> list[tuple[int, int]]:
+    """Character spans of a prompt's words, and of what stands between them (commas, brackets)."""
+    return [found.span() for found in re.finditer(r"\w+(?:['’-]\w+)*|[^\w\s]+", prompt)]
+
+
+def changed_words(source_prompt: str, target_prompt: str) -> list[tuple[int, int]]:
+    """Spans in the target prompt of the words that have no equal partner in the source's."""
+    spans = word_spans(target_prompt)
+    old = [source_prompt[start:stop] for start, stop in word_spans(source_prompt)]
+    new = [target_prompt[start:stop] for start, stop in spans]
+    return [span for span, i in zip(spans, align(old, new), strict=True) if i is None]

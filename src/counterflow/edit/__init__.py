@@ -1,0 +1,1 @@
+"""The editor: pictures and prompts in, edited pictures out."""

@@ -1,0 +1,128 @@
+"""What decides a result, checked before any model loads (this file imports no torch)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from counterflow.errors import InputError
+
+Compensate = Literal["source", "both", "none"]
+Level = Literal["token", "word"]
+AttentionTokens = Literal["image", "text", "both"]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The settings that `to_dict` wrote; InputError for an unknown name."""
+        unknown = set(data) - {field.name for field in fields(cls)}
+        if unknown:
+            raise InputError(f"unknown setting {', '.join(sorted(unknown))}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+@dataclass(frozen=True)
+class InvertSettings(_Settings):
+    """How a picture is inverted. Defaults are the paper's (FTEdit, arXiv 2411.15843).
+
+    The cost is `steps * (iterations + 1)` forwards at guidance 1, twice that at any other.
+    """
+
+    steps: int = 30
+    """N, intervals of the grid."""
+    iterations: int = 3
+    """I, fixed-point iterations; 0 is Euler inversion."""
+    average: bool = True
+    """Step with the mean of the iterates' velocities (the stable velocity), not the last one."""
+    window: tuple[int, int] | None = None
+    """First and last evaluation that the mean takes in; default all of 0…iterations."""
+    guidance: float = 1.0
+    """Classifier-free guidance while inverting."""
+
+    def __post_init__(self) -> None:
+        _integer("steps", self.steps, 1, 1000)
+        _integer("iterations", self.iterations, 0, 1000)
+        _number("guidance", self.guidance, 0, 100)
+        if self.window is not None:
+            first, last = self.window
+            if not 0 <= first <= last <= self.iterations:
+                raise InputError(
+                    f"window {first}…{last} must lie within 0…{self.iterations} iterations"
+                )
+
+
+@dataclass(frozen=True)
+class EditSettings(_Settings):
+    """How a target is made from an inversion. Defaults are the paper's."""
+
+    guidance: float = 2.0
+    """Classifier-free guidance of the target."""
+    text_ratio: float = 1.0
+    """Share of steps, from the noise end, in which the text control is on."""
+    text_level: Level = "token"
+    """Whether a token counts as unchanged by itself or only with its whole word."""
+    text_blocks: tuple[int, ...] | None = None
+    """Blocks in which the text control is on; default all."""
+    attention_ratio: float = 0.0
+    """Share of steps, from the noise end, in which attention features are injected."""
+    attention_parts: tuple[str, ...] = ("v",)
+    """Which of q, k, v are injected."""
+    attention_tokens: AttentionTokens = "image"
+    """Whose features are injected; text features only for unchanged tokens."""
+    attention_blocks: tuple[int, ...] | None = None
+    """Blocks in which attention features are injected; default all."""
+    skip_steps: int = 0
+    """Start both branches at this step of the trajectory. Windows count true steps."""
+    compensate: Compensate = "source"
+    """Which branches get the velocity compensation of stage II."""
+
+    def __post_init__(self) -> None:
+        _number("guidance", self.guidance, 0, 100)
+        _number("text_ratio", self.text_ratio, 0, 1)
+        _number("attention_ratio", self.attention_ratio, 0, 1)
+        _integer("skip_steps", self.skip_steps, 0, 999)
+        _choice("text_level", self.text_level, get_args(Level))
+        _choice("attention_tokens", self.attention_tokens, get_args(AttentionTokens))
+        _choice("compensate", self.compensate, get_args(Compensate))
+        for part in self.attention_parts:
+            _choice("attention_parts", part, ("q", "k", "v"))
+        for name in ("text_blocks", "attention_blocks"):
+            if any(block < 0 for block in getattr(self, name) or ()):
+                raise InputError(f"{name} are numbers from 0")
+
+    def check(self, steps: int) -> None:
+        """Against the inversion's steps: InputError when every step would be skipped."""
+        if self.skip_steps >= steps:
+            raise InputError(f"skip_steps {self.skip_steps} leaves none of the {steps} steps")
+
+
+def check_generate(steps: int, guidance: float, width: int | None, height: int | None) -> None:
+    """Refuse what `Editor.generate` could not do; InputError says what it takes."""
+    _integer("steps", steps, 1, 1000)
+    _number("guidance", guidance, 0, 100)
+    for name, value in (("width", width), ("height", height)):
+        if value is not None:
+            _integer(name, value, 16, 8192)
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InputError(f"{name} is a whole number from {low} to {high}, not {value!r}")
+
+
+def _number(name: str, value: Any, low: float, high: float) -> None:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or not low <= value <= high:
+        raise InputError(f"{name} is a number from {low:g} to {high:g}, not {value!r}")
+
+
+def _choice(name: str, value: Any, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise InputError(f"{name} is one of {', '.join(options)}, not {value!r}")

@@ -1,0 +1,299 @@
+"""One hardened way in and out for pictures, and the settings a PNG carries.
+
+Conventions. A size is `(width, height)` in pixels, as in PIL; an array is `[3, height, width]`,
+float32, sRGB, -1..1; a mask is `[height, width]`, bool, true inside. `load` returns what a viewer
+would show: upright, sRGB, transparency flattened on white. A mask is data, not colour: its profile
+is ignored and its transparency is black, that is, outside.
+
+The model's size. A picture is resized by Lanczos to `fit(size, area, multiple)`, edited there, and
+the result is resized back, so that the output always has the input's own size.
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import secrets
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+
+from counterflow.errors import CounterflowError, InputError, NumericsError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+MAX_PIXELS = 64_000_000
+MAX_METADATA = 1 << 20  # bytes in one profile, EXIF block or comment; Pillow's own limit for PNG
+MIN_SIDE = 16
+MAX_ASPECT = 8
+SETTINGS_KEY = "counterflow"
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def load(path: str | Path) -> Image.Image:
+    """Read the picture at `path` as an upright sRGB image of mode RGB, without metadata.
+
+    An embedded profile is converted to sRGB (CMYK without one by Pillow's plain formula), 16-bit
+    grey is scaled, transparency is flattened on white, and an animation gives its first frame.
+    Warns (UserWarning) of an animation, corrupt EXIF and a broken profile, which are ignored.
+
+    Raises InputError for anything but a sound file in one of `FORMATS`, and beyond `MAX_PIXELS`,
+    `MIN_SIDE`, `MAX_ASPECT` (to 1) or `MAX_METADATA`.
+    """
+    image = _read(path)
+    with _decoding(path):
+        return _flatten(image, "white", path, managed=True)
+
+
+def load_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Read the mask at `path` as bool `[height, width]`: any grey of 128 or more is inside.
+
+    `size` is the upright `(width, height)` of the picture it belongs to. The mask is turned
+    upright by its own EXIF orientation, as the picture is; transparency counts as outside.
+
+    Raises InputError as `load` does, and for another size or a mask wholly inside or outside.
+    """
+    image = _read(path)
+    if image.size != tuple(size):
+        sizes = f"the mask is {_by(image.size)} but the picture is {_by(size)}"
+        raise InputError(f"{path}: {sizes}; draw it over the upright picture, at its size")
+    with _decoding(path):
+        grey = _flatten(image, "black", path, managed=False).convert("L")
+    mask: NDArray[np.bool_] = np.asarray(grey) >= 128
+    if mask.all() or not mask.any():
+        where = "inside" if mask.any() else "outside"
+        raise InputError(f"{path}: all is {where} the mask; draw the inside at 255, the rest at 0")
+    return mask
+
+
+def fit(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
+    """Return the `(width, height)` at which the model works on a picture of `size`.
+
+    It has the same aspect ratio and about `area` pixels, each side rounded to the nearest multiple
+    of `multiple` and at least `multiple`; a size that fits already is kept. The rounding bends the
+    aspect ratio a little, which resizing the result back to `size` undoes.
+
+    Raises InputError for a side, `area` or `multiple` under 1.
+    """
+    width, height = size
+    if min(width, height, area, multiple) < 1:
+        raise InputError(f"size {_by(size)}, area {area} and multiple {multiple} must be 1 or more")
+    scale = math.sqrt(area / (width * height)) / multiple
+    return max(1, round(width * scale)) * multiple, max(1, round(height * scale)) * multiple
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize to `size` by Lanczos; the same image when it has that size already."""
+    return image if image.size == tuple(size) else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def to_array(image: Image.Image, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
+    """Return `image`, resized to `size` if given, as float32 `[3, height, width]` in -1..1."""
+    image = image.convert("RGB")
+    pixels = np.asarray(image if size is None else resize(image, size), dtype=np.float32)
+    return np.ascontiguousarray((pixels / 127.5 - 1).transpose(2, 0, 1))
+
+
+def from_array(array: NDArray[np.floating[Any]]) -> Image.Image:
+    """Return the RGB image of a `[3, height, width]` array, clipped to -1..1 and rounded.
+
+    Raises NumericsError for NaN or infinity, so that no black picture comes of a failed edit.
+    """
+    values = np.asarray(array, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise NumericsError("the picture holds NaN or infinite values; try float32 or more steps")
+    levels = np.rint((values.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
+
+
+def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any] | None = None) -> None:
+    """Write `image` to `path`, atomically, with `settings` as JSON in its text `SETTINGS_KEY`.
+
+    Raises InputError for a name not in .png, a place that cannot be written, and settings that
+    are not strict JSON (NaN is not) or exceed `MAX_METADATA`.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: name the output .png, the format that carries the settings")
+    info = PngImagePlugin.PngInfo()
+    if settings is not None:
+        try:
+            text = json.dumps(settings, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: the settings are not JSON ({error}); fix them") from error
+        if len(text) > MAX_METADATA:  # ours must be readable by ourselves
+            raise InputError(f"{path}: the settings exceed {MAX_METADATA} bytes; shorten them")
+        info.add_text(SETTINGS_KEY, text)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    save_bytes_atomically(path, buffer.getvalue())
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Return the settings that `save_png` stored in the picture at `path`.
+
+    Raises InputError as `load` does, but of any shape, and where there is no JSON object.
+    """
+    text = _read(path, any_shape=True).info.get(SETTINGS_KEY)
+    if text is None:
+        raise InputError(f"{path}: carries no settings; give a PNG that Counterflow saved")
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        settings = json.loads(text)
+        if isinstance(settings, dict):
+            return settings
+    raise InputError(f"{path}: its settings are not a JSON object; give another PNG")
+
+
+def save_bytes_atomically(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path`, creating its folders: afterwards it is the old file or all of `data`.
+
+    Raises InputError where the place cannot be written; nothing is then left behind.
+    """
+    path = Path(path)
+    # Beside the target: a rename is atomic only within a file system. (tempfile's mode is 0600.)
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{path}: cannot be written ({_why(error)}); choose another") from error
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        folder = os.open(path.parent, os.O_RDONLY)  # so that the rename outlives a power cut;
+        stack.callback(os.close, folder)  # not every system lets a folder be flushed
+        os.fsync(folder)
+
+
+def _read(path: str | Path, any_shape: bool = False) -> Image.Image:
+    """Decode the file, upright, in its own mode and with its metadata in `info`."""
+    path = Path(path)
+    _check_file(path)
+    with _decoding(path), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        short, long = sorted(image.size)  # by the header: nothing is decoded yet
+        if short * long > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        if not any_shape and (short < MIN_SIDE or long > MAX_ASPECT * short):
+            sides = f"sides of {MIN_SIDE} pixels or more and at most {MAX_ASPECT}:1"
+            raise InputError(f"{path}: is {_by(image.size)}; crop or enlarge it to {sides}")
+        # A telephone's MPO is one picture with its previews and depth, not an animation.
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            warnings.warn(f"{path}: several frames; only the first is used", stacklevel=3)
+        image.load()
+        for key, value in image.info.items():  # complete only now: PNG may end with text
+            if isinstance(value, str | bytes) and len(value) > MAX_METADATA:
+                raise InputError(f"{path}: {key!r:.40} exceeds {MAX_METADATA} bytes; remove it")
+        turn = _TURNS.get(_orientation(image, path))
+        return image.copy() if turn is None else image.transpose(turn)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is not a file with bytes in it; before opening, since a FIFO would hang."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{path}: cannot be read ({_why(error)}); check the path") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is a folder, a pipe or a device; give a picture file")
+    if status.st_size == 0:
+        raise InputError(f"{path}: is empty; give a picture file")
+
+
+@contextlib.contextmanager
+def _decoding(path: str | Path) -> Iterator[None]:
+    """Name the file in whatever a decoder raises, which on a hostile file is any exception."""
+    try:
+        yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{path}: has over {MAX_PIXELS} pixels; make it smaller") from error
+    except (CounterflowError, Warning):  # a warning, where the caller made them errors
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: is damaged or not one of {', '.join(FORMATS)}") from error
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read ({_why(error)}); save it again") from error
+
+
+def _orientation(image: Image.Image, path: Path) -> int:
+    """Return the EXIF orientation, 1 when it is absent or cannot be read (with a warning)."""
+    # In a fresh image, for JPEG's decoder hides that it failed. TIFF is turned by Pillow itself.
+    probe = Image.new("L", (1, 1))
+    probe.info = image.info
+    try:
+        return int(probe.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception as error:
+        warnings.warn(f"{path}: corrupt EXIF is ignored ({_why(error)})", stacklevel=4)
+        return 1
+
+
+def _flatten(image: Image.Image, background: str, path: str | Path, managed: bool) -> Image.Image:
+    """Return RGB over `background`, by way of the embedded profile if `managed`."""
+    info = image.info
+    if image.mode[0] in "IF":
+        image = _grey16(image)
+    colours, alpha = image, None
+    mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        alpha = colours.getchannel("A")
+    colours = colours.convert(mode)
+    if managed and "icc_profile" in info:
+        colours = _to_srgb(colours, info["icc_profile"], path)
+    colours = colours.convert("RGB")
+    if alpha is not None:
+        colours = Image.composite(colours, Image.new("RGB", image.size, background), alpha)
+    colours.info = {}  # else a saved copy would carry the profile and transparency again
+    return colours
+
+
+def _grey16(image: Image.Image) -> Image.Image:
+    """Scale 0..65535 to 0..255, rounded; Pillow would clip. A transparent grey becomes alpha."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ValueError("32-bit grey has no agreed white; use 8 or 16 bits")
+    grey = Image.fromarray(((values.astype(np.int32) + 128) // 257).astype(np.uint8))
+    if "transparency" not in image.info:
+        return grey
+    alpha = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
+    return Image.merge("LA", (grey, Image.fromarray(alpha)))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, path: str | Path) -> Image.Image:
+    """Convert by the embedded profile; one that is broken, or None, warns and is ignored."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+        if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
+            image = image.convert("RGB")  # common, and harmless: grey is R = G = B
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
+        warnings.warn(f"{path}: a broken profile is ignored ({_why(error)})", stacklevel=4)
+        return image
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Inversion: solvers, the loop that drives them, and the trajectory it leaves."""

@@ -1,0 +1,80 @@
+"""A prompt as its tokenizers see it: which rows of the text stream hold which words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["begin", "content", "end", "pad"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One tokenizer's share of a prompt's text stream.
+
+    Segments may overlap: SD3's two CLIP tokenizers fill the same rows.
+    """
+
+    name: str
+    start: int
+    """First row of the text stream that this tokenizer fills."""
+    ids: tuple[int, ...]
+    """Token ids, one for each row, padding included."""
+    offsets: tuple[tuple[int, int], ...]
+    """Character span of each token in the prompt; (0, 0) for special tokens and padding."""
+    kinds: tuple[Kind, ...]
+    cut: str = ""
+    """The end of the prompt that did not fit."""
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.offsets) == len(self.kinds) or self.start < 0:
+            raise ValueError(f"segment {self.name!r}: ids, offsets and kinds must fill its rows")
+
+    @property
+    def stop(self) -> int:
+        """One past the last row."""
+        return self.start + len(self.ids)
+
+
+def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) -> Segment:
+    """Tokenize a prompt with a fast Hugging Face tokenizer, padded or cut to `length` rows."""
+    code = tokenizer(
+        prompt,
+        padding="max_length",
+        max_length=length,
+        truncation=True,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )
+    special, live = code["special_tokens_mask"], code["attention_mask"]
+    kinds: list[Kind] = []
+    for i, (is_special, is_live) in enumerate(zip(special, live, strict=True)):
+        if not is_live:
+            kinds.append("pad")
+        elif is_special:
+            kinds.append(
+                "begin" if i == 0 and tokenizer.bos_token_id == code["input_ids"][0] else "end"
+            )
+        else:
+            kinds.append("content")
+    offsets: list[tuple[int, int]] = [
+        (start_, stop_) if kind == "content" else (0, 0)
+        for (start_, stop_), kind in zip(code["offset_mapping"], kinds, strict=True)
+    ]
+    return Segment(
+        name,
+        start,
+        tuple(code["input_ids"]),
+        tuple(offsets),
+        tuple(kinds),
+        _cut(prompt, offsets, kinds),
+    )
+
+
+def _cut(prompt: str, offsets: Sequence[tuple[int, int]], kinds: Sequence[Kind]) -> str:
+    """What follows the last kept token, if the rows are full."""
+    if "pad" in kinds:
+        return ""
+    last = max((stop for _, stop in offsets), default=0)
+    return prompt[last:].strip()

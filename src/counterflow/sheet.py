@@ -1,0 +1,87 @@
+"""Labelled grids of pictures, with the words that an edit changed marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+PAPER, INK, FAINT, MARK = (255, 255, 255), (32, 32, 40), (110, 110, 120), (190, 30, 45)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture, the sentence under it, and the character spans of it that are marked."""
+
+    picture: Image.Image
+    text: str
+    marked: Sequence[tuple[int, int]] = ()
+    title: str = ""
+
+
+def sheet(cells: Sequence[Cell], columns: int, width: int = 224) -> Image.Image:
+    """Draw cells row by row, each `width` pixels wide; pictures keep their aspect ratio.
+
+    Raises ValueError when there is no cell.
+    """
+    if not cells:
+        raise ValueError("a sheet needs a cell")
+    gap, line = 12, 17
+    lines = [_wrap(cell, width) for cell in cells]
+    heights = [round(width * c.picture.height / c.picture.width) for c in cells]
+    rows = [range(i, min(i + columns, len(cells))) for i in range(0, len(cells), columns)]
+    tall = [max(heights[i] for i in row) for row in rows]
+    deep = [max(len(lines[i]) + bool(cells[i].title) for i in row) * line for row in rows]
+    total = gap + sum(t + d + 2 * gap for t, d in zip(tall, deep, strict=True))
+    out = Image.new("RGB", (gap + columns * (width + gap), total), PAPER)
+    draw = ImageDraw.Draw(out)
+    top = gap
+    for row, high, below in zip(rows, tall, deep, strict=True):
+        for column, i in enumerate(row):
+            left = gap + column * (width + gap)
+            scaled = cells[i].picture.resize((width, heights[i]), Image.Resampling.LANCZOS)
+            out.paste(scaled, (left, top))
+            y = top + high + 4
+            if cells[i].title:
+                draw.text((left, y), cells[i].title, FAINT, _font())
+                y += line
+            for words in lines[i]:
+                _write(draw, left, y, words)
+                y += line
+        top += high + below + 2 * gap
+    return out
+
+
+Word = tuple[str, bool]
+
+
+def _wrap(cell: Cell, width: int) -> list[list[Word]]:
+    """Break the text into lines of (word, marked)."""
+    lines: list[list[Word]] = [[]]
+    at = 0
+    for word in cell.text.split():
+        at = cell.text.index(word, at)
+        marked = any(start < at + len(word) and at < stop for start, stop in cell.marked)
+        at += len(word)
+        line = " ".join([w for w, _ in lines[-1]] + [word])
+        if lines[-1] and _font().getlength(line) > width:
+            lines.append([])
+        lines[-1].append((word, marked))
+    return lines
+
+
+def _write(draw: ImageDraw.ImageDraw, x: float, y: float, words: list[Word]) -> None:
+    for word, marked in words:
+        draw.text((x, y), word, MARK if marked else INK, _font())
+        length = _font().getlength(word)
+        if marked:
+            draw.line([(x, y + 14), (x + length, y + 14)], MARK)
+        x += length + _font().getlength(" ")
+
+
+@cache
+def _font() -> Any:
+    return ImageFont.load_default(13)
