@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 TOYBOX = {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
 GROUND = {"errors", "flow", "images", "prompts"}
 BELOW_EDIT = GROUND | {"backbones.base", "backbones", "controls", "inversion"}
-BELOW_BENCH = BELOW_EDIT | TOYBOX | {"edit", "metrics"}
+BELOW_BENCH = BELOW_EDIT | TOYBOX | {"edit", "metrics", "sheet"}
 
 # A room is a module or a package with all that is in it, less the rooms named further inside.
 # It may import itself and the rooms listed for it, and nothing else of the package.
@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "images": {"errors"},
     "metrics": {"errors"},
     "prompts": {"errors"},
+    "sheet": {"errors"},
     "toybox.scene": {"errors"},
     "toybox.render": {"errors", "toybox.scene", "toybox.captions"},
     "toybox.captions": {"errors", "toybox.scene", "toybox.render"},

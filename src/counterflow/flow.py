@@ -121,6 +121,11 @@ def guided(conditional: Field, unconditional: Field, scale: float) -> Field:
     return field
 
 
+def passes(scale: float) -> int:
+    """Forwards that one evaluation of a field guided at this scale costs."""
+    return 1 if scale == 1 else 2
+
+
 def first_steps(ratio: float, step: Step) -> bool:
     """Whether a step lies in the first `ratio` of all steps, counted from the noise end."""
     return step.index < math.floor(ratio * step.count + 0.5)

@@ -101,6 +101,30 @@ def measure(
 
 
 @app.command()
+def composed(
+    count: Annotated[int, typer.Option(help="Number of fresh edits.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the first scene.")] = 3000,
+    model: Annotated[str, typer.Option(help="toybox, or another model folder.")] = "toybox",
+    json: Json = False,
+) -> None:
+    """Measure whether text features are token-local: what the paper's control rests on."""
+    from counterflow.backbones.registry import check_options
+
+    if count < 1:
+        raise InputError(f"--count is 1 or more, not {count}")
+    check_options(model, None, None)
+    with show.progress() as progress:
+        from counterflow.bench.composed import measure_composed
+        from counterflow.edit.editor import Editor
+
+        rows = measure_composed(Editor.load(model), count, seed, progress=progress)
+    if json:
+        show.as_json({"count": count, "seed": seed, "categories": rows})
+        return
+    show.table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+@app.command()
 def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of checkpoints, log and pipeline.")
@@ -108,7 +132,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 1,
     vae_steps: Annotated[int, typer.Option(help="Steps of the autoencoder.")] = 4600,
     scenes: Annotated[int, typer.Option(help="Scenes to learn from.")] = 30_000,
-    steps: Annotated[int, typer.Option(help="Steps of the image model.")] = 3000,
+    steps: Annotated[int, typer.Option(help="Steps of the image model.")] = 2500,
     batch: Annotated[int, typer.Option(help="Pictures in a step of the image model.")] = 64,
     decoder_steps: Annotated[int, typer.Option(help="Last steps, of the decoder alone.")] = 2500,
     minutes: Annotated[
@@ -141,5 +165,5 @@ def train(
         decoder_steps=decoder_steps,
         compile=compile,
     )
-    made: Any = recipe.train(output, chosen, stage.Log(output, print), minutes and 60 * minutes)
+    made: Any = recipe.train(output, chosen, stage.Log(output, print), minutes)
     print(made or f"stopped after {minutes:g} minutes; run the same command to go on")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
@@ -19,13 +18,13 @@ class AttentionControl:
     """Inject `parts` of attention from the source in the first `ratio` of the steps.
 
     FTEdit replaces V in every block for 0 to 15 % of the steps, and finds that beyond about
-    20 % it blocks non-rigid edits. `tokens` says whose features: the image's, the text's
-    (unchanged tokens only, at their own positions in the source prompt) or both.
+    20 % it blocks non-rigid edits. `tokens` says whose features: the `image`'s, the
+    `text`'s (unchanged tokens only, at their own positions in the source prompt) or `both`.
     """
 
     ratio: float = 0.0
     parts: Collection[str] = ("v",)
-    tokens: Literal["image", "text", "both"] = "image"
+    tokens: str = "image"
     blocks: Collection[int] | None = None
 
     def wants(self, site: Site, step: Step) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, TypeVar
 
 from counterflow.errors import InputError
 
-Compensate = Literal["source", "both", "none"]
-Level = Literal["token", "word"]
-AttentionTokens = Literal["image", "text", "both"]
+COMPENSATE = ("source", "both", "none")
+S = TypeVar("S", bound="_Settings")
+LEVELS = ("token", "word")
+ATTENTION_TOKENS = ("image", "text", "both")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class _Settings:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
+    def from_dict(cls: type[S], data: dict[str, Any]) -> S:
         """The settings that `to_dict` wrote; InputError for an unknown name."""
         unknown = set(data) - {field.name for field in fields(cls)}
         if unknown:
@@ -66,31 +67,31 @@ class EditSettings(_Settings):
     """Classifier-free guidance of the target."""
     text_ratio: float = 1.0
     """Share of steps, from the noise end, in which the text control is on."""
-    text_level: Level = "token"
-    """Whether a token counts as unchanged by itself or only with its whole word."""
+    text_level: str = "token"
+    """`token` or `word`: whether a token counts as unchanged by itself or only with its word."""
     text_blocks: tuple[int, ...] | None = None
     """Blocks in which the text control is on; default all."""
     attention_ratio: float = 0.0
     """Share of steps, from the noise end, in which attention features are injected."""
     attention_parts: tuple[str, ...] = ("v",)
     """Which of q, k, v are injected."""
-    attention_tokens: AttentionTokens = "image"
-    """Whose features are injected; text features only for unchanged tokens."""
+    attention_tokens: str = "image"
+    """`image`, `text` or `both`: whose features; text features only for unchanged tokens."""
     attention_blocks: tuple[int, ...] | None = None
     """Blocks in which attention features are injected; default all."""
     skip_steps: int = 0
     """Start both branches at this step of the trajectory. Windows count true steps."""
-    compensate: Compensate = "source"
-    """Which branches get the velocity compensation of stage II."""
+    compensate: str = "source"
+    """`source`, `both` or `none`: which branches get the velocity compensation of stage II."""
 
     def __post_init__(self) -> None:
         _number("guidance", self.guidance, 0, 100)
         _number("text_ratio", self.text_ratio, 0, 1)
         _number("attention_ratio", self.attention_ratio, 0, 1)
         _integer("skip_steps", self.skip_steps, 0, 999)
-        _choice("text_level", self.text_level, get_args(Level))
-        _choice("attention_tokens", self.attention_tokens, get_args(AttentionTokens))
-        _choice("compensate", self.compensate, get_args(Compensate))
+        _choice("text_level", self.text_level, LEVELS)
+        _choice("attention_tokens", self.attention_tokens, ATTENTION_TOKENS)
+        _choice("compensate", self.compensate, COMPENSATE)
         for part in self.attention_parts:
             _choice("attention_parts", part, ("q", "k", "v"))
         for name in ("text_blocks", "attention_blocks"):

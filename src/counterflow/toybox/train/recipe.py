@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 
+from counterflow.errors import InputError
 from counterflow.toybox.captions import caption
 from counterflow.toybox.train import stage, transformer, vae
 from counterflow.toybox.train.data import TRAINING_SEEDS, scenes
@@ -22,22 +26,26 @@ class Recipe:
     vae_steps: int = 4600
     scenes: int = 30_000
     phrasings: int = 4
-    steps: int = 3000
+    steps: int = 2500
     batch: int = 64
     decoder_steps: int = 2500
     compile: bool = True
 
 
 def train(
-    folder: Path, recipe: Recipe, log: stage.Log, stop_after: float | None = None
+    folder: Path, recipe: Recipe, log: stage.Log, minutes: float | None = None
 ) -> Path | None:
     """Run every stage that is not done yet; returns the pipeline folder, or None if time ran out.
 
-    Everything lies in `folder`: checkpoints, `log.jsonl` and at last `pipeline/`.
+    Everything lies in `folder`: checkpoints, `recipe.json`, `log.jsonl` and at last `pipeline/`.
+    Raises InputError if the folder holds another recipe's run.
     """
-    autoencoder = AutoencoderKL.from_pretrained(
-        vae.train(folder, log, recipe.vae_steps, recipe.seed)
-    ).eval()
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    claim(folder, recipe)
+    encoded = vae.train(folder, log, recipe.vae_steps, recipe.seed, deadline=deadline)
+    if encoded is None:
+        return None
+    autoencoder = AutoencoderKL.from_pretrained(encoded).eval()
     learned = scenes(TRAINING_SEEDS, recipe.scenes)
     torch.manual_seed(recipe.seed)
     texts = transformer.Texts([caption(scene) for scene in learned])
@@ -51,12 +59,24 @@ def train(
         recipe.seed,
         recipe.batch,
         compile=recipe.compile,
-        stop_after=stop_after,
+        deadline=deadline,
     )
     if trained is None:
         return None
-    vae.refine(autoencoder, folder, log, recipe.decoder_steps, recipe.seed)
+    steps = recipe.decoder_steps
+    if not vae.refine(autoencoder, folder, log, steps, recipe.seed, deadline=deadline):
+        return None
     return assemble(folder / "pipeline", autoencoder, *trained)
+
+
+def claim(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe beside its run, or check that this run's folder belongs to it."""
+    decides = {k: v for k, v in asdict(recipe).items() if k != "compile"}
+    path, text = folder / "recipe.json", json.dumps(decides, indent=2) + "\n"
+    if not path.exists():
+        path.write_text(text)
+    elif path.read_text() != text:
+        raise InputError(f"{folder} holds a run of another recipe ({path}); use another folder")
 
 
 def assemble(
@@ -78,7 +98,7 @@ def assemble(
     ).to(torch.float16)
     part = out.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
-    pipeline.save_pretrained(part)
+    pipeline.save_pretrained(part, max_shard_size="15MB")
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)
     return out

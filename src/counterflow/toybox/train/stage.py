@@ -46,12 +46,13 @@ def run(
     folder: Path,
     log: Log,
     every: int = 250,
-    stop_after: float | None = None,
+    deadline: float = math.inf,
 ) -> bool:
     """Call `step(i)` for each i, logging means and saving `parts` every `every` steps.
 
     A stopped run continues from its last checkpoint; `step` must take its randomness from
-    its index. Returns False when `stop_after` seconds passed before the last step.
+    its index. Returns False when `time.monotonic()`
+    passed `deadline` before the last step.
     """
     path = folder / f"{name}.pt"
     first = 0
@@ -60,14 +61,14 @@ def run(
         first = saved["step"]
         for key, part in parts.items():
             part.load_state_dict(saved[key])
-    began, since, sums = time.monotonic(), time.monotonic(), dict[str, float]()
+    since, sums = time.monotonic(), dict[str, float]()
     seen = 0
     for i in range(first, steps):
         for key, value in step(i).items():
             sums[key] = sums.get(key, 0.0) + value
         seen += 1
         last = i + 1 == steps
-        out_of_time = stop_after is not None and time.monotonic() - began > stop_after
+        out_of_time = time.monotonic() > deadline
         if (i + 1) % every == 0 or last or out_of_time:
             rate = seen / (time.monotonic() - since)
             left = (steps - i - 1) / rate / 60

@@ -66,10 +66,11 @@ def t5_tokenizer(captions: list[str]) -> T5Tokenizer:
 
 
 def _merges(
-    learner: Tokenizer, captions: list[str], count: int, suffix: str | None = None
+    learner: Tokenizer, captions: list[str], count: int, suffix: str = ""
 ) -> list[tuple[str, str]]:
     """The first `count` merges that BPE learns from some captions."""
-    trainer = trainers.BpeTrainer(show_progress=False, end_of_word_suffix=suffix)
+    ending = {"end_of_word_suffix": suffix} if suffix else {}
+    trainer = trainers.BpeTrainer(show_progress=False, **ending)  # type: ignore[arg-type]
     learner.train_from_iterator(captions, trainer)
     merges = json.loads(learner.to_str())["model"]["merges"]
     return [(left, right) for left, right in merges[:count]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +171,7 @@ def train(
     batch: int = 64,
     rate: float = 1e-3,
     compile: bool = True,
-    stop_after: float | None = None,
+    deadline: float = math.inf,
 ) -> tuple[SD3Transformer2DModel, Texts] | None:
     """Flow matching on latents; returns the averaged models, or None if time ran out."""
     torch.manual_seed(seed)
@@ -223,7 +224,7 @@ def train(
 
     parts: dict[str, stage.Stateful] = {"networks": networks, "average": average}
     parts |= {f"optimizer{i}": each for i, each in enumerate(optimizer)}
-    if not stage.run("transformer", steps, step, parts, folder, log, stop_after=stop_after):
+    if not stage.run("transformer", steps, step, parts, folder, log, deadline=deadline):
         return None
     networks.load_state_dict(average.shadow)
     return model, texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -39,9 +40,15 @@ def loss(picture: Tensor, output: Tensor, kl: Tensor) -> Tensor:
 
 
 def train(
-    folder: Path, log: stage.Log, steps: int, seed: int, batch: int = 16, crop: int = 64
-) -> Path:
-    """Train on crops of fresh renders; returns the saved folder. Resumes by itself."""
+    folder: Path,
+    log: stage.Log,
+    steps: int,
+    seed: int,
+    batch: int = 16,
+    crop: int = 64,
+    deadline: float = math.inf,
+) -> Path | None:
+    """Train on crops of fresh renders; returns the saved folder, or None if time ran out."""
     out = folder / "vae"
     if out.exists():
         return out
@@ -73,7 +80,9 @@ def train(
         optimizer.step()
         return {"loss": value.item()}
 
-    stage.run("vae", steps, step, {"model": model, "optimizer": optimizer}, folder, log)
+    parts: dict[str, stage.Stateful] = {"model": model, "optimizer": optimizer}
+    if not stage.run("vae", steps, step, parts, folder, log, deadline=deadline):
+        return None
     held_out = to_model(pictures(scenes(HELD_OUT_SEEDS, 200)))
     shift, scale = latent_statistics(model, held_out)
     model.register_to_config(shift_factor=shift, scaling_factor=scale)
@@ -83,14 +92,21 @@ def train(
 
 
 def refine(
-    model: AutoencoderKL, folder: Path, log: stage.Log, steps: int, seed: int, batch: int = 4
-) -> None:
+    model: AutoencoderKL,
+    folder: Path,
+    log: stage.Log,
+    steps: int,
+    seed: int,
+    batch: int = 4,
+    deadline: float = math.inf,
+) -> bool:
     """Train the decoder alone, on whole pictures: sharper pictures, the same latents.
 
-    The encoder's work is done once, so nearly all the time goes to what is learned.
+    The encoder's work is done once, so nearly all the time goes to what is learned. Returns
+    False if time ran out.
     """
     if not steps:
-        return
+        return True
     optimizer = torch.optim.AdamW(
         model.decoder.parameters(), lr=6e-4, betas=(0.9, 0.99), weight_decay=1e-4
     )
@@ -111,9 +127,12 @@ def refine(
         optimizer.step()
         return {"loss": value.item()}
 
-    stage.run("decoder", steps, step, {"model": model, "optimizer": optimizer}, folder, log)
+    parts: dict[str, stage.Stateful] = {"model": model, "optimizer": optimizer}
+    if not stage.run("decoder", steps, step, parts, folder, log, deadline=deadline):
+        return False
     held_out = to_model(pictures(scenes(HELD_OUT_SEEDS, 200)))
     log("decoder", held_out_psnr=psnr(model, held_out))
+    return True
 
 
 @torch.no_grad()

@@ -1,0 +1,269 @@
+"""The command line as a user meets it: outputs, JSON, refusals and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import tiny_pipeline
+from counterflow.cli import main
+from counterflow.images import read_settings
+from counterflow.toybox.captions import caption
+from counterflow.toybox.render import render
+from counterflow.toybox.scene import sample
+
+SOURCE = caption(sample(1))
+TARGET = caption(sample(1).but(color="blue"))
+FAST = ["--steps", "4", "--iterations", "1"]
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny random pipeline as a folder."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_pipeline().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    render(sample(1)).save(path)
+    return path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; exit code, stdout, stderr."""
+
+    def run(*args: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(a) for a in args])
+        out = capsys.readouterr()
+        assert "Traceback" not in out.err
+        return int(stop.value.code or 0), out.out, out.err
+
+    return run
+
+
+def edit_args(picture: Path, model: str, output: Path, *more: str | Path) -> list[str | Path]:
+    words = ["--source", SOURCE, "--target", TARGET]
+    return ["edit", picture, *words, "-o", output, "--model", model, *FAST, *more]
+
+
+def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
+    """One clear line on stderr with these words, nothing on stdout, and the documented code."""
+    got, out, err = result
+    lines = [line for line in err.splitlines() if "warning:" not in line]
+    assert (got, out, len(lines)) == (code, "", 1), err
+    assert lines[0].startswith("counterflow: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def test_edit_json(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    """The documented keys, the counted forwards, and an exact source."""
+    output = tmp_path / "new" / "edit.png"
+    code, out, err = run(*edit_args(picture, model, output, "--json"))
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert set(report) == {"inversion", "edits", "settings"}
+    assert report["inversion"]["forwards"] == 8 and report["inversion"]["check_forwards"] == 0
+    assert report["inversion"]["steps"] == 4 and report["inversion"]["iterations"] == 1
+    assert 0 <= report["inversion"]["latent_error"] < 1e-5
+    assert 0 < report["inversion"]["residual"] < 10
+    (edit,) = report["edits"]
+    assert (edit["target"], edit["forwards"]) == (TARGET, 12)
+    assert Image.open(edit["image"]).size == (128, 128)
+
+
+def test_json_measures_the_source_without_controls(
+    picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    args = edit_args(picture, model, tmp_path / "edit.png", "--json", "--text-ratio", "0")
+    report = json.loads(run(*args)[1])
+    assert report["edits"][0]["forwards"] == 8
+    assert report["inversion"]["check_forwards"] == 4
+    assert report["inversion"]["latent_error"] < 1e-5
+
+
+def test_several_targets(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    """A folder gets a file each, further ones cost less; a pattern works; one file does not."""
+    args = edit_args(picture, model, tmp_path / "many", "--target", "a dog at night", "--json")
+    report = json.loads(run(*args)[1])
+    assert [e["forwards"] for e in report["edits"]] == [12, 8]
+    names = sorted(p.name for p in (tmp_path / "many").iterdir())
+    assert names[1] == "2-a-dog-at-night.png" and len(names) == 2
+    pattern = tmp_path / "edit-{n}.png"
+    assert run(*edit_args(picture, model, pattern, "--target", "a dog"))[0] == 0
+    assert (tmp_path / "edit-2.png").exists()
+    one = edit_args(picture, model, tmp_path / "one.png", "--target", "a dog")
+    refused(run(*one), 2, "folder", "{n}")
+
+
+def test_grid_and_mask(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    inside = np.zeros((128, 128), np.uint8)
+    inside[:64] = 255
+    Image.fromarray(inside).save(tmp_path / "mask.png")
+    more = ["--mask", tmp_path / "mask.png", "--grid", tmp_path / "grid.png"]
+    assert run(*edit_args(picture, model, tmp_path / "edit.png", *more))[0] == 0
+    assert Image.open(tmp_path / "grid.png").width > 2 * 128
+
+
+@pytest.mark.parametrize("command", ["edit", "reconstruct", "generate"])
+def test_replay_makes_it_again(
+    command: str, picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    """Pixel for pixel, from what the PNG carries."""
+    out, more = tmp_path / "made.png", ["--model", model]
+    args: dict[str, list[str | Path]] = {
+        "edit": edit_args(picture, model, out, "--attention-ratio", "0.5", "--text-blocks", "0-1"),
+        "reconstruct": ["reconstruct", picture, "--source", SOURCE, "-o", out, *more, *FAST],
+        "generate": ["generate", "a cat", "-o", out, *more, "--steps", "3", "--seed", "5"],
+    }
+    assert run(*args[command])[0] == 0
+    code, text, _ = run("replay", out, "--json")
+    assert code == 0
+    report = json.loads(text)
+    assert report["largest_difference"] == 0
+    again = tmp_path / "made.replay.png"
+    assert read_settings(again) == read_settings(out)
+    assert np.array_equal(np.asarray(Image.open(again)), np.asarray(Image.open(out)))
+
+
+def test_replay_refuses_another_source(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    run(*edit_args(picture, model, tmp_path / "made.png"))
+    render(sample(2)).save(picture)
+    refused(run("replay", tmp_path / "made.png"), 2, "--image")
+    picture.unlink()
+    refused(run("replay", tmp_path / "made.png"), 2, "picture.png")
+    refused(run("replay", Path(__file__)), 2, Path(__file__).name)
+
+
+def exif_rotated(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    render(sample(1), 96).crop((0, 0, 96, 64)).save(path.with_suffix(".jpg"), exif=exif)
+
+
+ODD: dict[str, tuple[Callable[[Path], Any], tuple[int, int]]] = {
+    "not square": (lambda p: render(sample(1)).crop((0, 10, 128, 90)).save(p), (128, 80)),
+    "greyscale": (lambda p: render(sample(1)).convert("L").save(p), (128, 128)),
+    "palette": (lambda p: render(sample(1)).quantize(16).save(p), (128, 128)),
+    "rgba": (lambda p: render(sample(1)).convert("RGBA").save(p), (128, 128)),
+    "odd size": (lambda p: render(sample(1), 101).save(p), (101, 101)),
+    "exif": (exif_rotated, (64, 96)),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_pictures_keep_their_size(name: str, model: str, run: Run, tmp_path: Path) -> None:
+    make, size = ODD[name]
+    make(tmp_path / "odd.png")
+    (path,) = tmp_path.glob("odd.*")
+    assert run(*edit_args(path, model, tmp_path / "edit.png"))[0] == 0
+    assert Image.open(tmp_path / "edit.png").size == size
+
+
+def test_long_prompt_is_reported(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    long = "a red cat " * 40
+    args = ["edit", picture, "--source", SOURCE, "--target", long, "-o", tmp_path / "e.png"]
+    code, _, err = run(*args, "--model", model, *FAST)
+    assert code == 0
+    assert re.search(r"warning: .* too long for clip_l; not seen: ", err)
+    assert "t5" in err
+
+
+def test_equal_prompts_are_warned_of(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    args = ["edit", picture, "--source", SOURCE, "--target", SOURCE, "-o", tmp_path / "e.png"]
+    code, _, err = run(*args, "--model", model, *FAST)
+    assert code == 0 and "equals the source" in err
+
+
+BAD_OPTIONS = {
+    "steps": ["--steps", "0"],
+    "iterations": ["--iterations", "-1"],
+    "guidance": ["--guidance", "nan"],
+    "text_ratio": ["--text-ratio", "1.5"],
+    "attention_ratio": ["--attention-ratio", "inf"],
+    "attention_parts": ["--attention-parts", "w"],
+    "attention_tokens": ["--attention-tokens", "none"],
+    "text_level": ["--text-level", "letter"],
+    "text-blocks": ["--text-blocks", "x"],
+    "skip_steps": ["--skip-steps", "4"],
+    "compensate": ["--compensate", "target"],
+    "dtype": ["--dtype", "int8"],
+    "device": ["--device", "toaster"],
+    "--nonsense": ["--nonsense"],
+}
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_bad_options(name: str, picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    result = run(*edit_args(picture, model, tmp_path / "edit.png", *BAD_OPTIONS[name]))
+    refused(result, 2, name)
+    assert not (tmp_path / "edit.png").exists()
+
+
+def test_bad_files(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    """Missing, not a picture, a wrong mask, a bad output: refused, by name."""
+    out = tmp_path / "edit.png"
+    refused(run(*edit_args(tmp_path / "none.png", model, out)), 2, "none.png")
+    (tmp_path / "text.png").write_text("not a picture")
+    refused(run(*edit_args(tmp_path / "text.png", model, out)), 2, "text.png")
+    Image.new("L", (64, 64), 255).save(tmp_path / "mask.png")
+    args = edit_args(picture, model, out, "--mask", tmp_path / "mask.png")
+    refused(run(*args), 2, "mask.png")
+    refused(run(*edit_args(picture, model, tmp_path / "edit.jpg")), 2, ".png")
+    refused(run(*edit_args(picture, model, picture / "edit.png")), 2, "folder")
+    assert not out.exists()
+
+
+def test_empty_prompts(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    args = ["-o", tmp_path / "e.png", "--model", model]
+    refused(run("edit", picture, "--source", " ", "--target", "a", *args), 2, "--source")
+    refused(run("edit", picture, "--source", "a", "--target", "", *args), 2, "--target")
+
+
+def test_bad_models(picture: Path, run: Run, tmp_path: Path) -> None:
+    """No folder, no pipeline, a broken index, an unknown pipeline, missing weights."""
+    out = tmp_path / "edit.png"
+    refused(run(*edit_args(picture, str(tmp_path / "nowhere"), out)), 3, "nowhere")
+    refused(run(*edit_args(picture, str(tmp_path), out)), 3, "model_index.json")
+    (tmp_path / "model_index.json").write_text("{")
+    refused(run(*edit_args(picture, str(tmp_path), out)), 3, "model_index.json")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "OtherPipeline"}')
+    refused(run(*edit_args(picture, str(tmp_path), out)), 3, "OtherPipeline")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusion3Pipeline"}')
+    refused(run(*edit_args(picture, str(tmp_path), out)), 3, "cannot be opened")
+
+
+def test_toybox_draw(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("toybox", "draw", "--seed", "3", "-o", tmp_path / "s.png", "--json")
+    made = json.loads(out)
+    assert code == 0
+    assert made["scene"] == sample(3).to_dict() and made["caption"] == caption(sample(3))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "s.png")), np.asarray(render(sample(3))))
+
+
+def test_doctor_and_models(run: Run) -> None:
+    code, out, _ = run("doctor", "--json")
+    report = json.loads(out)
+    assert code == 0 and report["healthy"]
+    assert {"python", "torch", "devices", "model toybox"} <= set(report["checks"])
+    code, out, _ = run("models", "--json")
+    assert code == 0 and json.loads(out)["models"][0]["model"] == "toybox"
+    assert "toybox" in run("models")[1] and "diffusers:" in run("doctor")[1]
+
+
+def test_no_command_shows_help(run: Run) -> None:
+    assert "Commands" in "".join(run()[1:])

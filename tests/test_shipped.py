@@ -1,0 +1,147 @@
+"""The bundled model: a genuine pipeline that our loop reproduces and that the method works on."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
+from PIL import Image
+
+from counterflow import images
+from counterflow.backbones.registry import load_backbone, toybox_folder
+from counterflow.bench.composed import compose
+from counterflow.edit.editor import Editor
+from counterflow.metrics import mse
+from counterflow.toybox.captions import caption
+from counterflow.toybox.edits import SceneEdit
+from counterflow.toybox.render import render
+from counterflow.toybox.scene import sample
+
+SCENE = sample(21).but(kind="cat", color="orange", background="grass")
+
+
+@pytest.fixture(scope="module")
+def editor() -> Editor:
+    return Editor(load_backbone("toybox", "cpu", "float32"))
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    return render(SCENE)
+
+
+def test_the_folder_is_a_genuine_pipeline() -> None:
+    """Any diffusers opens it, safetensors in half precision only, in shards, under 60 MB."""
+    pipeline = DiffusionPipeline.from_pretrained(toybox_folder(), local_files_only=True)
+    assert type(pipeline) is StableDiffusion3Pipeline
+    files = [f for f in toybox_folder().rglob("*") if f.is_file()]
+    assert sum(f.stat().st_size for f in files) < 60e6
+    assert max(f.stat().st_size for f in files) < 20e6
+    assert {f.suffix for f in files} <= {".safetensors", ".json", ".txt"}
+
+
+def test_its_making_is_on_record() -> None:
+    """The recipe, with its seed, and the log of the run lie beside the weights."""
+    folder = toybox_folder().parent
+    assert "seed" in json.loads((folder / "recipe.json").read_text())
+    stages = [json.loads(line)["stage"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert {"vae", "transformer", "decoder"} <= set(stages)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("size", [(128, 128), (96, 128)])
+def test_our_loop_is_the_pipelines(editor: Editor, guidance: float, size: tuple[int, int]) -> None:
+    """With no control, from the same noise, to 1e-4 in latents."""
+    pipeline: Any = editor.backbone.pipeline  # type: ignore[attr-defined]
+    prompt = "a happy red cat standing on the grass"
+    theirs = pipeline(
+        prompt,
+        num_inference_steps=5,
+        guidance_scale=guidance,
+        width=size[0],
+        height=size[1],
+        generator=torch.Generator().manual_seed(4),
+        output_type="latent",
+        max_sequence_length=editor.backbone.t5_length,  # type: ignore[attr-defined]
+    ).images
+    _, ours = editor.generate(prompt, 5, guidance, 4, size)
+    assert (ours[-1] - theirs).abs().max() < 1e-4
+
+
+def test_any_text_length_draws_the_same(editor: Editor) -> None:
+    """Padding of T5 is learned at every length: the pipeline's default 256 changes little."""
+    pipeline: Any = editor.backbone.pipeline  # type: ignore[attr-defined]
+    short, long = (
+        pipeline(
+            "a happy red cat standing on the grass",
+            num_inference_steps=6,
+            guidance_scale=2.0,
+            generator=torch.Generator().manual_seed(4),
+            output_type="latent",
+            max_sequence_length=length,
+        ).images
+        for length in (editor.backbone.t5_length, 256)  # type: ignore[attr-defined]
+    )
+    assert (short - long).square().mean() < 0.1 * short.square().mean()
+
+
+def test_residual_falls_with_iterations(editor: Editor, picture: Image.Image) -> None:
+    """Stage I does what the paper says: each iteration lowers the residual, and the error."""
+    residuals, errors = [], []
+    for iterations in range(4):
+        inversion = editor.invert(picture, caption(SCENE), steps=10, iterations=iterations)
+        assert inversion.reconstruct().latent_error < 1e-5
+        assert inversion.residual is not None
+        residuals.append(inversion.residual)
+        errors.append(inversion.reconstruct(compensate=False).latent_error)
+    assert all(after < before for before, after in pairwise(residuals))
+    assert errors[3] < errors[0] and errors[3] > 1e-3
+
+
+def test_the_papers_cost(editor: Editor, picture: Image.Image) -> None:
+    """120 forwards to invert, 90 for the first target, 60 for a further one."""
+    inversion = editor.invert(picture, caption(SCENE))
+    first = inversion.edit(caption(SCENE.but(color="blue")))
+    further = inversion.edit(caption(SCENE.but(kind="dog")))
+    assert (inversion.forwards, first.forwards, further.forwards) == (120, 90, 60)
+    assert inversion.latent_error is not None and inversion.latent_error < 1e-5
+
+
+def test_an_edit_moves_to_the_truth(editor: Editor, picture: Image.Image) -> None:
+    """A background and a colour become what the target says, inside the true mask."""
+    inversion = editor.invert(picture, caption(SCENE), steps=15, iterations=1)
+    for change in ({"background": "night"}, {"color": "blue"}):
+        case = SceneEdit(SCENE, SCENE.but(**change), 0)
+        made = inversion.edit(case.prompts[1])
+        truth, mask = render(case.target), case.mask()
+        source, edited, true = (
+            images.to_array(p).transpose(1, 2, 0) * 127.5 for p in (picture, made.image, truth)
+        )
+        moved, stayed = mse(edited, true, mask), mse(edited, source, mask)
+        assert moved is not None and stayed is not None and moved < stayed, change
+
+
+def test_text_features_are_token_local(editor: Editor) -> None:
+    """Each row of the text stream depends on its own token (and place) alone."""
+    backbone = editor.backbone
+    one, other = (backbone.embed(f"a {c} cat standing on the grass") for c in ("red", "blue"))
+    a, b = (c.tensors["encoder_hidden_states"][0] for c in (one, other))
+    differ = {i for i in range(one.length) if not torch.equal(a[i], b[i])}
+    changed = {s.start + i for s in one.segments for i, k in enumerate(s.ids) if k in _ids(s, one)}
+    assert differ and differ <= changed
+    mixed = compose(one, other).tensors["encoder_hidden_states"][0]
+    assert torch.equal(mixed, b)
+
+
+def _ids(segment: Any, conditioning: Any) -> set[int]:
+    """Ids of the tokens that spell the colour."""
+    word = conditioning.prompt.split()[1]
+    start = conditioning.prompt.index(word)
+    spans = zip(segment.ids, segment.offsets, segment.kinds, strict=True)
+    return {
+        i for i, (a, b), kind in spans if kind == "content" and a < start + len(word) and start < b
+    }
