@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from conftest import tiny_pipeline
-from counterflow.cli import main
+from counterflow.cli import main, show
 from counterflow.images import read_settings
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
@@ -111,12 +112,22 @@ def test_several_targets(picture: Path, model: str, run: Run, tmp_path: Path) ->
 
 
 def test_grid_and_mask(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    """Outside the mask the picture stays nearer to the reconstruction than without the mask."""
     inside = np.zeros((128, 128), np.uint8)
     inside[:64] = 255
     Image.fromarray(inside).save(tmp_path / "mask.png")
     more = ["--mask", tmp_path / "mask.png", "--grid", tmp_path / "grid.png"]
     assert run(*edit_args(picture, model, tmp_path / "edit.png", *more))[0] == 0
     assert Image.open(tmp_path / "grid.png").width > 2 * 128
+    run(*edit_args(picture, model, tmp_path / "free.png"))
+    args = ["--source", SOURCE, "-o", tmp_path / "again.png", "--model", model, *FAST]
+    run("reconstruct", picture, *args)
+    masked, free, again = (
+        np.asarray(Image.open(tmp_path / f"{name}.png"), int)[112:]
+        for name in ("edit", "free", "again")
+    )
+    assert np.abs(masked - free).mean() > 0
+    assert np.abs(masked - again).mean() < np.abs(free - again).mean()
 
 
 @pytest.mark.parametrize("command", ["edit", "reconstruct", "generate"])
@@ -180,7 +191,9 @@ def test_long_prompt_is_reported(picture: Path, model: str, run: Run, tmp_path: 
     code, _, err = run(*args, "--model", model, *FAST)
     assert code == 0
     assert re.search(r"warning: .* too long for clip_l; not seen: ", err)
-    assert "t5" in err
+    assert "too long for t5" in err
+    code, _, err = run("generate", long, "-o", tmp_path / "g.png", "--model", model, "--steps", "1")
+    assert code == 0 and "too long" in err
 
 
 def test_equal_prompts_are_warned_of(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
@@ -204,6 +217,8 @@ BAD_OPTIONS = {
     "dtype": ["--dtype", "int8"],
     "device": ["--device", "toaster"],
     "--nonsense": ["--nonsense"],
+    "seed": ["--seed", str(2**70)],
+    "blocks 0 to 2": ["--attention-blocks", "0-99999999999"],
 }
 
 
@@ -255,7 +270,8 @@ def test_toybox_draw(run: Run, tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(tmp_path / "s.png")), np.asarray(render(sample(3))))
 
 
-def test_doctor_and_models(run: Run) -> None:
+def test_doctor_and_models(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     code, out, _ = run("doctor", "--json")
     report = json.loads(out)
     assert code == 0 and report["healthy"]
@@ -265,5 +281,65 @@ def test_doctor_and_models(run: Run) -> None:
     assert "toybox" in run("models")[1] and "diffusers:" in run("doctor")[1]
 
 
+def test_doctor_survives_a_broken_cache(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's half-downloaded or odd model is listed, and does not make us ill."""
+    for name, index in {"a--odd": "[1]", "b--other": '{"_class_name": "Other"}'}.items():
+        folder = tmp_path / f"models--{name}" / "snapshots" / "0123456789"
+        folder.mkdir(parents=True)
+        (folder / "model_index.json").write_text(index)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    code, out, _ = run("doctor")
+    assert code == 0 and "model a/odd: unusable" in out and "model b/other: unsupported" in out
+    listed = {m["model"]: m["state"] for m in json.loads(run("models", "--json")[1])["models"]}
+    assert listed["toybox"] == "ready" and listed["b/other"] == "unsupported"
+
+
 def test_no_command_shows_help(run: Run) -> None:
-    assert "Commands" in "".join(run()[1:])
+    code, out, err = run()
+    assert (code, err) == (0, "") and "reconstruct" in out
+
+
+def test_nothing_is_written_over(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    """An output that is also an input, or another output, is refused before any work."""
+    before = picture.read_bytes()
+    refused(run(*edit_args(picture, model, picture)), 2, "picture.png")
+    out = tmp_path / "e.png"
+    refused(run(*edit_args(picture, model, out, "--grid", out)), 2, "e.png")
+    run(*edit_args(picture, model, out))
+    refused(run("replay", out, "-o", out), 2, "e.png")
+    refused(run("replay", out, "-o", picture), 2, "picture.png")
+    assert picture.read_bytes() == before
+
+
+def test_other_weights_are_noticed(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    """Replaying with changed weights warns, naming both."""
+    mine = tmp_path / "model"
+    shutil.copytree(model, mine)
+    out = tmp_path / "e.png"
+    run(*edit_args(picture, str(mine), out))
+    (mine / "scheduler" / "scheduler_config.json").write_text(
+        (mine / "scheduler" / "scheduler_config.json")
+        .read_text()
+        .replace('"shift": 1.0', '"shift": 2.0')
+    )
+    code, text, err = run("replay", out, "--json")
+    assert code == 0 and "was made by" in err
+    assert json.loads(text)["largest_difference"] > 0
+
+
+def test_progress_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar with the time left on a terminal's stderr; nothing when piped."""
+    with show.progress() as piped:
+        piped("editing", 1, 2)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with show.progress() as bar:
+        bar("editing", 1, 2)
+        bar("editing", 2, 2)
+    out, err = capsys.readouterr()
+    assert out == "" and "editing" in err and "2/2" in err

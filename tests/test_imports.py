@@ -13,7 +13,7 @@ import pytest
 PACKAGE = "counterflow"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
-TOYBOX = {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
+TOYBOX = {"toybox", "toybox.board", "toybox.scene", "toybox.render", "toybox.captions"}
 GROUND = {"errors", "flow", "images", "prompts"}
 BELOW_EDIT = GROUND | {"backbones.base", "backbones", "controls", "inversion"}
 BELOW_BENCH = BELOW_EDIT | TOYBOX | {"edit", "metrics", "sheet"}
@@ -28,7 +28,8 @@ ROOMS: dict[str, set[str]] = {
     "prompts": {"errors"},
     "sheet": {"errors"},
     "toybox.scene": {"errors"},
-    "toybox.render": {"errors", "toybox.scene", "toybox.captions"},
+    "toybox.board": {"errors"},
+    "toybox.render": {"errors", "toybox.board", "toybox.scene", "toybox.captions"},
     "toybox.captions": {"errors", "toybox.scene", "toybox.render"},
     "toybox": {"errors", "flow", "images"} | TOYBOX,
     "toybox.train": {"errors", "flow"} | TOYBOX,

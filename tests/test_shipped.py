@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
@@ -13,7 +14,7 @@ from PIL import Image
 
 from counterflow import images
 from counterflow.backbones.registry import load_backbone, toybox_folder
-from counterflow.bench.composed import compose
+from counterflow.bench.composed import compose, measure_composed
 from counterflow.edit.editor import Editor
 from counterflow.metrics import mse
 from counterflow.toybox.captions import caption
@@ -123,6 +124,29 @@ def test_an_edit_moves_to_the_truth(editor: Editor, picture: Image.Image) -> Non
         )
         moved, stayed = mse(edited, true, mask), mse(edited, source, mask)
         assert moved is not None and stayed is not None and moved < stayed, change
+
+
+def test_a_mask_keeps_the_outside(editor: Editor, picture: Image.Image) -> None:
+    """A background edit confined to the left half leaves the right half as it decodes."""
+    inversion = editor.invert(picture, caption(SCENE), steps=10, iterations=1)
+    inside = np.zeros((128, 128), bool)
+    inside[:, :64] = True
+    target = caption(SCENE.but(background="night"))
+    again, masked, free = (
+        np.asarray(made.image, int)[:, 80:]
+        for made in (
+            inversion.reconstruct(),
+            inversion.edit(target, mask=inside),
+            inversion.edit(target),
+        )
+    )
+    assert np.abs(masked - again).mean() < 2 < 20 < np.abs(free - again).mean()
+
+
+def test_composed_embeddings_draw_the_target(editor: Editor) -> None:
+    """Changed tokens alone change the picture nearly as the whole target prompt does."""
+    figures = measure_composed(editor, 16, 700, steps=8)[-1]
+    assert figures["changed"] >= 0.8, figures
 
 
 def test_text_features_are_token_local(editor: Editor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 from dataclasses import fields
 
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from counterflow.bench import demo
 from counterflow.bench.measure import cases
+from counterflow.cli import system, toybox
 from counterflow.toybox import captions
 from counterflow.toybox.captions import caption
-from counterflow.toybox.edits import CATEGORIES, draw_edit
+from counterflow.toybox.edits import CATEGORIES, SceneEdit, draw_edit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import VALUES, Scene, sample
 from counterflow.toybox.train.data import HELD_OUT_SEEDS, TRAINING_SEEDS
@@ -140,8 +142,19 @@ def test_articles() -> None:
 
 def test_nothing_draws_from_the_training_seeds() -> None:
     """The demo, the measurements' defaults and small seeds lie outside what training uses."""
-    taught = [TRAINING_SEEDS, HELD_OUT_SEEDS]
-    used = [demo._scene(7 + i, plan[0]).seed for i, plan in enumerate(demo.PLAN)]
-    used += [case.source.seed for case in cases(100, 1000)]
-    used += [0, 10**6]
-    assert not any(seed in taught_seeds for seed in used for taught_seeds in taught)
+    used = []
+    for command in (system.demo, toybox.measure, toybox.composed, toybox.draw):
+        first = inspect.signature(command).parameters["seed"].default
+        used += [case.source.seed for case in cases(300, first)]
+    assert not any(seed in taught for seed in used for taught in (TRAINING_SEEDS, HELD_OUT_SEEDS))
+
+
+@given(SEEDS)
+@settings(max_examples=50, deadline=None)
+def test_every_edit_of_the_demo_changes_the_picture(seed: int) -> None:
+    """Whatever the seed: what the plan changes is never what the scene already was."""
+    for i, (fields_set, changes) in enumerate(demo.PLAN):
+        scene = demo.scene(seed + i, fields_set)
+        for category, change in changes:
+            edit = SceneEdit(scene, scene.but(**change), category)
+            assert edit.changed and edit.mask().any() and edit.prompts[0] != edit.prompts[1]

@@ -68,7 +68,9 @@ class Grid:
 
     @classmethod
     def uniform(cls, steps: int) -> Grid:
-        """`steps` equal intervals from 1 to 0."""
+        """`steps` equal intervals from 1 to 0; ValueError for fewer than one."""
+        if steps < 1:
+            raise ValueError("a grid has at least one step")
         return cls(tuple((steps - k) / steps for k in range(steps + 1)))
 
     @property
@@ -127,5 +129,8 @@ def passes(scale: float) -> int:
 
 
 def first_steps(ratio: float, step: Step) -> bool:
-    """Whether a step lies in the first `ratio` of all steps, counted from the noise end."""
-    return step.index < math.floor(ratio * step.count + 0.5)
+    """Whether a step lies in the first `ratio` of all steps, counted from the noise end.
+
+    The number of steps is rounded down, as FTEdit's 0.15 of 30 steps are 4.
+    """
+    return step.index < math.floor(ratio * step.count + 1e-9)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from counterflow.errors import CounterflowError, InputError, NumericsError
 
@@ -58,6 +58,11 @@ def load(path: str | Path) -> Image.Image:
     image = _read(path)
     with _decoding(path):
         return _flatten(image, "white", path, managed=True)
+
+
+def normalise(image: Image.Image) -> Image.Image:
+    """Make an opened picture what `load` would: upright, sRGB, flattened on white, mode RGB."""
+    return _flatten(ImageOps.exif_transpose(image), "white", "the picture", managed=True)
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:

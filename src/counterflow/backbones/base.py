@@ -69,6 +69,8 @@ class Backbone(Protocol):
     """Width and height must be multiples of this."""
     area: int
     """Number of pixels the model was made for."""
+    longest: int
+    """Most pixels of a side."""
     device: torch.device
     dtype: torch.dtype
 

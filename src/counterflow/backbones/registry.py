@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -85,13 +88,37 @@ def load_backbone(
 
     device = device or _default_device()
     _check_device(device)
-    kind = getattr(torch, dtype or ("float32" if device == "cpu" else "bfloat16"))
+    on_cpu = device.partition(":")[0] == "cpu"
+    kind = getattr(torch, dtype or ("float32" if on_cpu else "bfloat16"))
     folder = local_folder(model)
-    pipeline = _open(str(folder or model), kind, local=folder is not None)
+    with _quiet():
+        if folder is not None:
+            revision, identity = None, f"{model}@{fingerprint(folder)}"
+        else:
+            revision = _check_repository(model)
+            identity = f"{model}@{revision}"
+        pipeline = _open(str(folder or model), kind, revision, local=folder is not None)
     module, _, name = adapter_of(type(pipeline).__name__).partition(":")
     pipeline.set_progress_bar_config(disable=True)
-    adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline.to(device), model)
+    try:
+        pipeline = pipeline.to(device)
+    except torch.OutOfMemoryError:
+        raise ModelError(f"{model} does not fit the memory of {device} as {kind}") from None
+    adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity)
     return adapter
+
+
+def fingerprint(folder: Path) -> str:
+    """A short digest of a model folder: of names, sizes, and both ends of every file."""
+    digest, end = hashlib.sha256(), 1 << 16
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(end))
+            file.seek(max(0, size - end))
+            digest.update(file.read(end))
+    return digest.hexdigest()[:12]
 
 
 def _default_device() -> str:
@@ -112,19 +139,50 @@ def _check_device(device: str) -> None:
         raise InputError(f"device {device} cannot be used here: {reason}") from None
 
 
-def _open(where: str, dtype: Any, local: bool) -> Any:
+def _check_repository(model: str) -> str:
+    """The commit of a hub repository, whose pipeline class is looked at before all is fetched."""
     from diffusers import DiffusionPipeline
+
+    with _refusing(model):
+        config, commit = DiffusionPipeline.load_config(model, return_commit_hash=True)
+    adapter_of(str(config.get("_class_name")))
+    return str(commit)
+
+
+def _open(where: str, dtype: Any, revision: str | None, local: bool) -> Any:
+    from diffusers import DiffusionPipeline
+
+    with _refusing(where):
+        return DiffusionPipeline.from_pretrained(
+            where, dtype=dtype, revision=revision, use_safetensors=True, local_files_only=local
+        )
+
+
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    """Turn what the loaders raise, which is dozens of kinds, into a ModelError of one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise ModelError(f"{where} cannot be opened: {reason}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and remarks of the loaders inside; as they were afterwards."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    diffusers_logging.disable_progress_bar()
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    loggers = (diffusers_logging, transformers_logging)
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in loggers]
+    for log in loggers:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
     try:
-        return DiffusionPipeline.from_pretrained(
-            where, dtype=dtype, use_safetensors=True, local_files_only=local
-        )
-    except Exception as error:  # the loaders raise dozens of kinds
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        raise ModelError(f"{where} cannot be opened: {reason}") from error
+        yield
+    finally:
+        for log, (level, bars) in zip(loggers, before, strict=True):
+            log.set_verbosity(level)
+            if bars:
+                log.enable_progress_bar()

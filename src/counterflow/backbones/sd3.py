@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from counterflow.backbones.base import Conditioning, Site
+from counterflow.errors import ModelError
 from counterflow.flow import Grid, Latent
 from counterflow.prompts import Segment, tokenize
 
@@ -36,6 +37,7 @@ class SD3:
         self.factor = int(pipeline.vae_scale_factor)
         self.multiple = self.factor * int(self.transformer.config.patch_size)
         self.area = (int(self.transformer.config.sample_size) * self.factor) ** 2
+        self.longest = int(self.transformer.config.pos_embed_max_size) * self.multiple
         self.t5_length = T5_LENGTH
         if pipeline.tokenizer_3 is not None:
             self.t5_length = min(T5_LENGTH, pipeline.tokenizer_3.model_max_length)
@@ -90,7 +92,11 @@ class SD3:
                 config.get("max_shift", 1.16),
             )
         scheduler.set_timesteps(steps, device="cpu", **extra)
-        return Grid(tuple(scheduler.sigmas.double().tolist()))
+        try:
+            return Grid(tuple(scheduler.sigmas.double().tolist()))
+        except ValueError as error:
+            name = type(scheduler).__name__
+            raise ModelError(f"the model's scheduler {name} cannot be used: {error}") from None
 
     @torch.no_grad()
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:

@@ -7,7 +7,6 @@ it draws what the target prompt draws. See docs/decisions/0002-token-local-text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +17,11 @@ from counterflow.bench.measure import cases
 from counterflow.controls.align import text_map
 from counterflow.controls.text import replace_rows
 from counterflow.edit.editor import Editor
+from counterflow.edit.run import Progress
 from counterflow.flow import guided
 from counterflow.inversion.solvers import Euler
 from counterflow.inversion.trajectory import generate
 from counterflow.toybox.edits import CATEGORIES
-
-Progress = Callable[[str, int, int], None]
 
 
 def compose(source: Conditioning, target: Conditioning) -> Conditioning:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +9,19 @@ from PIL import Image
 
 from counterflow.bench.measure import compare
 from counterflow.edit.editor import Editor
+from counterflow.edit.run import Progress
 from counterflow.sheet import Cell, sheet
 from counterflow.toybox.captions import caption
 from counterflow.toybox.edits import CATEGORIES, SceneEdit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import Scene, sample
 
-Progress = Callable[[str, int, int], None]
-
 PLAN: tuple[tuple[dict[str, Any], tuple[tuple[int, dict[str, Any]], ...]], ...] = (
     (
-        {"kind": "cat", "thing": "apple", "count": 1, "thing_color": "red", "letter": "none"},
+        {
+            **{"kind": "cat", "color": "orange", "expression": "happy", "letter": "none"},
+            **{"thing": "apple", "count": 1, "thing_color": "red"},
+        },
         (
             (1, {"kind": "dog"}),
             (4, {"expression": "surprised"}),
@@ -55,30 +56,40 @@ def run(editor: Editor, seed: int, progress: Progress | None = None) -> Demo:
     """Invert each picture once, edit it several times."""
     cells, rows = [], []
     for i, (fields, changes) in enumerate(PLAN):
-        scene = _scene(seed + i, fields)
-        picture, words = render(scene, 128), caption(scene)
+        before = scene(seed + i, fields)
+        picture, words = render(before, 128), caption(before)
         inversion = editor.invert(picture, words, progress=progress)
         again = inversion.reconstruct(progress=progress)
         cells.append(Cell(picture, words, title="source"))
         error = f"reconstruction, latent error {again.latent_error:.0e}"
         cells.append(Cell(again.image, words, title=error))
-        for number, (category, change) in enumerate(changes):
-            case = SceneEdit(scene, scene.but(**change), category)
+        rows.append(_row("inversion", "", inversion.forwards, inversion.seconds, None))
+        rows.append(_row("reconstruction", "", again.forwards, again.seconds, None))
+        for category, change in changes:
+            case = SceneEdit(before, before.but(**change), category)
             made = inversion.edit(case.prompts[1], progress=progress)
             figures = compare(editor, case, inversion, made, picture, render(case.target))
             cells.append(Cell(made.image, made.target, made.changed, CATEGORIES[category]))
+            change_made = ", ".join(f"{k} {a} → {b}" for k, (a, b) in case.changed.items())
+            background = figures.background_psnr
             rows.append(
-                {
-                    "edit": CATEGORIES[category],
-                    "change": ", ".join(f"{k} {a} → {b}" for k, (a, b) in case.changed.items()),
-                    "forwards": made.forwards + (inversion.forwards if number == 0 else 0),
-                    "seconds": made.seconds + (inversion.seconds if number == 0 else 0),
-                    "background PSNR": figures.background_psnr,
-                }
+                _row(CATEGORIES[category], change_made, made.forwards, made.seconds, background)
             )
     return Demo(sheet(cells, columns=7, width=200), rows)
 
 
-def _scene(seed: int, fields: dict[str, Any]) -> Scene:
-    scene = sample(seed).but(thing="none")
-    return scene.but(**fields)
+def _row(
+    edit: str, change: str, forwards: int, seconds: float, background: float | None
+) -> dict[str, Any]:
+    return {
+        "edit": edit,
+        "change": change,
+        "forwards": forwards,
+        "seconds": seconds,
+        "background PSNR": background,
+    }
+
+
+def scene(seed: int, fields: dict[str, Any]) -> Scene:
+    """The scene of a seed with some fields set."""
+    return sample(seed).but(thing="none").but(**fields)

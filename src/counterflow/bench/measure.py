@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,14 +10,13 @@ import numpy as np
 from PIL import Image
 
 from counterflow.edit.editor import Editor
+from counterflow.edit.run import Progress
 from counterflow.edit.settings import EditSettings, InvertSettings
 from counterflow.metrics import mse, psnr
 from counterflow.sheet import Cell, sheet
 from counterflow.toybox.edits import CATEGORIES, SceneEdit, draw_edit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,8 @@ def compare(
     round_trip = editor.picture(inversion.trajectory[-1], source.size)
     a, b, c, d = (np.asarray(p) for p in (source, made.image, truth, round_trip))
     whole, rest, left = (mse(p, q, mask) for p, q in ((a, c), (b, c), (b, a)))
-    assert whole and rest is not None and left is not None, "an edit changes some pixel"
+    if not whole or rest is None or left is None:
+        raise ValueError("the edit changes no pixel")
     return Measured(
         case,
         source,

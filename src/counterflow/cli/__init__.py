@@ -19,7 +19,6 @@ app = typer.Typer(
     name="counterflow",
     help="Edit real pictures with a flow transformer: invert, control, compensate.",
     epilog="Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 model, 4 numerics.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -31,9 +30,15 @@ app.add_typer(toybox.app, name="toybox")
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; every error is one line on stderr and an exit code."""
+    args = sys.argv[1:] if args is None else args
     warnings.showwarning = _warn
+    warnings.simplefilter("always", UserWarning)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")  # their remarks are not for our users
     try:
-        code = app(args=args, standalone_mode=False)
+        code = app(args=args or ["--help"], standalone_mode=False)
     except CounterflowError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.cli import show
-from counterflow.cli.job import Job, save
+from counterflow.cli.job import Job, ModelChoice, save
 from counterflow.cli.options import (
     EDIT,
     INVERT,
@@ -25,7 +25,7 @@ from counterflow.cli.options import (
     Source,
     Steps,
 )
-from counterflow.cli.outputs import check_output, edit_outputs
+from counterflow.cli.outputs import check_distinct, check_output, edit_outputs
 from counterflow.edit.settings import EditSettings, InvertSettings
 from counterflow.errors import InputError
 
@@ -110,30 +110,28 @@ def edit(
     )
     invert = InvertSettings(steps, iterations, average, None, invert_guidance)
     settings.check(steps)
-    job = Job(image, source, model, device, dtype, mask, seed, invert)
+    job = Job(image, source, ModelChoice(model, device, dtype, seed), mask, invert)
     outputs = edit_outputs(output, target)
     if grid is not None:
         check_output(grid)
+    check_distinct([*outputs, *([grid] if grid else [])], [image, mask])
     picture, inside = job.open()
     _notice(source, target)
     with show.progress() as progress:
-        editor = job.editor()
+        editor = job.model.load()
+        editor.check(settings)
         inversion = editor.invert(picture, source, invert, progress)
         edits = []
         for words, path in zip(target, outputs, strict=True):
             edits.append(made := inversion.edit(words, settings, inside, progress))
             save(made.image, path, job.record("edit", path, target=words, edit=settings.to_dict()))
-        if json and inversion.latent_error is None:
+        if json:
             inversion.check(progress)
-    _say_cut(inversion, edits)
     if grid is not None:
         _draw_grid(grid, picture, source, edits)
     if json:
-        show.as_json(
-            _report(
-                inversion, edits, outputs, job.record("edit", outputs[0], edit=settings.to_dict())
-            )
-        )
+        record = job.record("edit", None, edit=settings.to_dict())
+        show.as_json(_report(inversion, edits, outputs, record))
     else:
         _print_edits(inversion, edits, outputs)
 
@@ -156,11 +154,12 @@ def reconstruct(
 ) -> None:
     """Invert a picture and make it again; exact in latents with compensation."""
     invert = InvertSettings(steps, iterations, average)
-    job = Job(image, source, model, device, dtype, None, seed, invert)
+    job = Job(image, source, ModelChoice(model, device, dtype, seed), None, invert)
     check_output(output)
+    check_distinct([output], [image])
     picture, _ = job.open()
     with show.progress() as progress:
-        inversion = job.editor().invert(picture, source, invert, progress)
+        inversion = job.model.load().invert(picture, source, invert, progress)
         made = inversion.reconstruct(compensate, progress)
     save(made.image, output, job.record("reconstruct", output, compensate=compensate))
     figures = {
@@ -181,6 +180,9 @@ def reconstruct(
         )
 
 
+MOST_BLOCKS = 10_000
+
+
 def _blocks(name: str, text: str | None) -> tuple[int, ...] | None:
     """`0-3,5` as numbers."""
     if text is None:
@@ -189,7 +191,7 @@ def _blocks(name: str, text: str | None) -> tuple[int, ...] | None:
     try:
         for part in text.split(","):
             first, _, last = part.partition("-")
-            numbers.extend(range(int(first), int(last or first) + 1))
+            numbers.extend(range(int(first), min(int(last or first), MOST_BLOCKS) + 1))
     except ValueError:
         raise InputError(f"--{name} is written as 0-3,5, not {text!r}") from None
     if not numbers:
@@ -206,16 +208,6 @@ def _notice(source: str, targets: list[str]) -> None:
         if target == source:
             warnings.warn(
                 "a target equals the source prompt: expect the picture again", stacklevel=1
-            )
-
-
-def _say_cut(inversion: Inversion, edits: list[Edit]) -> None:
-    prompts = [("source", inversion.conditioning.cut), *((repr(e.target), e.cut) for e in edits)]
-    for name, cut in prompts:
-        for tokenizer, rest in cut.items():
-            warnings.warn(
-                f"the {name} prompt is too long for {tokenizer}; not seen: {rest!r}",
-                stacklevel=1,
             )
 
 

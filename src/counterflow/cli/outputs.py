@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from counterflow.errors import InputError
@@ -24,6 +25,15 @@ def check_output(path: Path) -> None:
         )
 
 
+def check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
+    """Refuse to write over what is read, or two results into one file."""
+    seen = {path.resolve() for path in inputs if path is not None}
+    for path in outputs:
+        if path.resolve() in seen:
+            raise InputError(f"{path} is also an input or another output; name another file")
+        seen.add(path.resolve())
+
+
 def edit_outputs(output: Path, targets: list[str]) -> list[Path]:
     """A file for each target: `output` itself, a file in it, or its pattern filled in.
 
@@ -41,8 +51,6 @@ def edit_outputs(output: Path, targets: list[str]) -> list[Path]:
         Path(pattern.replace("{n}", str(n)).replace("{target}", _slug(target)))
         for n, target in enumerate(targets, 1)
     ]
-    if len(set(paths)) < len(paths):
-        raise InputError("two targets would get one file; use {n} in the pattern")
     for path in paths:
         check_output(path)
     return paths

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +11,9 @@ import typer
 
 from counterflow import __version__
 from counterflow.cli import show
-from counterflow.cli.job import Job, save
+from counterflow.cli.job import Job, ModelChoice, save
 from counterflow.cli.options import Device, Dtype, Json, Model, Output
-from counterflow.cli.outputs import check_output
+from counterflow.cli.outputs import check_distinct, check_output
 from counterflow.edit.settings import EditSettings, InvertSettings, check_generate
 from counterflow.errors import InputError
 
@@ -25,6 +25,41 @@ def register(app: typer.Typer) -> None:
     """Add this file's commands."""
     for command in (generate, replay):
         app.command()(command)
+
+
+@dataclass
+class Generation:
+    """Everything that decides a generated picture."""
+
+    prompt: str
+    steps: int
+    guidance: float
+    width: int | None
+    height: int | None
+    model: ModelChoice
+
+    def check(self) -> None:
+        """Refuse what can be refused without loading the model."""
+        check_generate(self.steps, self.guidance, self.model.seed, self.width, self.height)
+        self.model.check()
+
+    def run(self) -> Image.Image:
+        """Load the model and make the picture."""
+        with show.progress() as progress:
+            editor = self.model.load()
+            side = round(editor.backbone.area**0.5)
+            size = (self.width or side, self.height or side)
+            made, _ = editor.generate(
+                self.prompt, self.steps, self.guidance, self.model.seed, size, progress
+            )
+        return made
+
+    def record(self) -> dict[str, Any]:
+        """For the PNG."""
+        names = ("prompt", "steps", "guidance", "width", "height")
+        settings = {name: getattr(self, name) for name in names}
+        version = {"command": "generate", "counterflow": __version__}
+        return version | settings | self.model.record()
 
 
 def generate(
@@ -40,24 +75,16 @@ def generate(
     dtype: Dtype = None,
     json: Json = False,
 ) -> None:
-    """Generate a picture, as the model's own pipeline would from the same seed."""
-    from counterflow.backbones.registry import check_options
-
-    check_generate(steps, guidance, width, height)
-    check_options(model, device, dtype)
+    """Generate a picture from a prompt and a seed."""
+    choice = ModelChoice(model, device, dtype, seed)
+    job = Generation(prompt, steps, guidance, width, height, choice)
+    job.check()
     check_output(output)
-    settings = {
-        "command": "generate",
-        "counterflow": __version__,
-        **{"prompt": prompt, "model": model, "steps": steps, "guidance": guidance, "seed": seed},
-        **{"width": width, "height": height, "device": device, "dtype": dtype},
-    }
-    made = _generate(settings)
-    save(made, output, settings)
+    made = job.run()
+    save(made, output, job.record())
     if json:
-        show.as_json(
-            {"image": str(output), "width": made.width, "height": made.height, "settings": settings}
-        )
+        size = {"width": made.width, "height": made.height}
+        show.as_json({"image": str(output), **size, "settings": job.record()})
     else:
         print(output)
 
@@ -71,6 +98,7 @@ def replay(
         Path | None, typer.Option("--image", help="The source picture, if it has moved.")
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="The mask, if it has moved.")] = None,
+    device: Annotated[str | None, typer.Option(help="Another device than it was made on.")] = None,
     json: Json = False,
 ) -> None:
     """Make a picture again from the settings that it carries; say whether it is the same."""
@@ -79,14 +107,17 @@ def replay(
     from counterflow.images import load, read_settings
 
     settings = read_settings(image)
+    before = np.asarray(load(image), int)
     output = output or image.with_suffix(".replay.png")
     check_output(output)
     try:
-        made, record = _replay(settings, image, output, source_image, mask)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{image} carries settings that cannot be read: {error}") from None
+        settings["device"] = device or settings.get("device")
+        run = _plan(settings, image, output, source_image, mask)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{image} carries settings that cannot be read: {error!r}") from None
+    made, record = run()
     save(made, output, record)
-    before, after = (np.asarray(p, int) for p in (load(image), made))
+    after = np.asarray(made, int)
     difference = int(np.abs(before - after).max()) if before.shape == after.shape else None
     if json:
         show.as_json({"image": str(output), "largest_difference": difference, "settings": record})
@@ -95,47 +126,45 @@ def replay(
         print(f"{output}: {same}")
 
 
-def _replay(
+Made = tuple["Image.Image", dict[str, Any]]
+
+
+def _plan(
     settings: dict[str, Any], carrier: Path, output: Path, image: Path | None, mask: Path | None
-) -> tuple[Image.Image, dict[str, Any]]:
-    command = settings["command"]
+) -> Callable[[], Made]:
+    """Read and check what a PNG carries; the function that it returns makes the picture."""
+    command, model = settings["command"], ModelChoice.from_record(settings)
     if command == "generate":
-        return _generate(settings), settings
+        check_distinct([output], [carrier])
+        names = ("prompt", "steps", "guidance", "width", "height")
+        generation = Generation(**{name: settings[name] for name in names}, model=model)
+        generation.check()
+        return lambda: (generation.run(), generation.record())
     if command not in ("edit", "reconstruct"):
         raise InputError(f"{carrier} was made by {command!r}, which cannot be replayed")
     image = image or carrier.parent / settings["image"]
-    if mask is None and settings["mask"] is not None:
-        mask = carrier.parent / settings["mask"]
+    if settings["mask"] is not None:
+        mask = mask or carrier.parent / settings["mask"]
+    check_distinct([output], [carrier, image, mask])
     invert = InvertSettings.from_dict(settings["invert"])
-    names = {f.name for f in fields(Job)} - {"image", "mask", "invert"}
-    job = Job(image=image, mask=mask, invert=invert, **{n: settings[n] for n in names})
+    job = Job(image, settings["source"], model, mask, invert)
     picture, inside = job.open()
-    if hashlib.sha256(image.read_bytes()).hexdigest() != settings["image_sha256"]:
-        raise InputError(
-            f"{image} is not the picture that {carrier} was made from; give it with --image"
-        )
-    with show.progress() as progress:
-        inversion = job.editor().invert(picture, job.source, invert, progress)
-        if command == "reconstruct":
-            again = inversion.reconstruct(settings["compensate"], progress).image
-            return again, job.record("reconstruct", output, compensate=settings["compensate"])
-        edit_settings = EditSettings.from_dict(settings["edit"])
-        made = inversion.edit(settings["target"], edit_settings, inside, progress)
-    return made.image, job.record("edit", output, target=made.target, edit=settings["edit"])
+    for name, digest in job.digests.items():
+        if digest != settings[name]:
+            what = name.removesuffix("_sha256")
+            raise InputError(
+                f"this is not the {what} that {carrier} was made from; give it with --{what}"
+            )
+    edit = EditSettings.from_dict(settings["edit"]) if command == "edit" else None
+    target, compensate = settings.get("target", ""), settings.get("compensate", True)
 
+    def run() -> Made:
+        with show.progress() as progress:
+            inversion = model.load().invert(picture, job.source, invert, progress)
+            if edit is None:
+                made = inversion.reconstruct(compensate, progress).image
+                return made, job.record("reconstruct", output, compensate=compensate)
+            made = inversion.edit(target, edit, inside, progress).image
+        return made, job.record("edit", output, target=target, edit=edit.to_dict())
 
-def _generate(settings: dict[str, Any]) -> Image.Image:
-    from counterflow.edit.editor import Editor
-
-    with show.progress() as progress:
-        editor = Editor.load(settings["model"], settings["device"], settings["dtype"])
-        side = round(editor.backbone.area**0.5)
-        size = (settings["width"] or side, settings["height"] or side)
-        return editor.generate(
-            settings["prompt"],
-            settings["steps"],
-            settings["guidance"],
-            settings["seed"],
-            size,
-            progress,
-        )[0]
+    return run

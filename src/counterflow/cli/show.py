@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,8 +43,16 @@ def progress() -> Iterator[Progress]:
 
 
 def as_json(data: Any) -> None:
-    """One JSON document on stdout."""
-    print(json.dumps(data, indent=2))
+    """One JSON document on stdout; what is not finite is null."""
+    print(json.dumps(_finite(data), indent=2, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

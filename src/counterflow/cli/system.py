@@ -13,7 +13,9 @@ import typer
 
 from counterflow.cli import show
 from counterflow.cli.outputs import check_output
+from counterflow.errors import ModelError
 
+MISSING = "missing: pip install it"
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 
 
@@ -70,30 +72,29 @@ def models(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """Check the installation: versions, devices, model folders."""
-    lines: dict[str, str] = {
-        "counterflow": _version("counterflow"),
-        "python": platform.python_version(),
-    }
+    lines = {"counterflow": _version("counterflow"), "python": platform.python_version()}
     lines |= {name: _version(name) for name in PACKAGES}
+    bundled = _model("toybox", _toybox())
+    # What others left in the hub's cache is shown, but it is not this installation's health.
+    healthy = bundled["state"] == "ready" and MISSING not in lines.values()
     lines["devices"] = _devices()
-    for name, path in [("toybox", _toybox()), *_cached()]:
-        model = _model(name, path)
-        lines[f"model {name}"] = f"{model['state']}, {model['pipeline']}, {model['megabytes']} MB"
-    healthy = not any("missing" in line or "incomplete" in line for line in lines.values())
+    for model in [bundled, *(_model(name, path) for name, path in _cached())]:
+        what = f"{model['state']}, {model['pipeline']}, {model['megabytes']} MB"
+        lines[f"model {model['model']}"] = f"{what}, {model['folder']}"
     if json:
         show.as_json({"healthy": healthy, "checks": lines})
     else:
         for name, line in lines.items():
             print(f"{name}: {line}")
     if not healthy:
-        raise typer.Exit(3)
+        raise ModelError("something is missing; install counterflow again")
 
 
 def _version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "missing: pip install it"
+        return MISSING
 
 
 def _devices() -> str:
@@ -117,34 +118,37 @@ def _toybox() -> Path:
 
 
 def _cached() -> list[tuple[str, Path]]:
-    """Pipelines that the hub's cache holds, as repository and snapshot folder."""
+    """Pipelines that the hub's cache holds, as repository (and commit) and snapshot folder."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    indices = sorted(cache.glob("models--*/snapshots/*/model_index.json"))
+    folders = [i.parent for i in sorted(cache.glob("models--*/snapshots/*/model_index.json"))]
+    names = [f.parents[1].name.removeprefix("models--").replace("--", "/") for f in folders]
     return [
-        (i.parents[2].name.removeprefix("models--").replace("--", "/"), i.parent) for i in indices
+        (name if names.count(name) == 1 else f"{name}@{folder.name[:7]}", folder)
+        for name, folder in zip(names, folders, strict=True)
     ]
 
 
 def _model(name: str, folder: Path) -> dict[str, Any]:
-    """What a model folder holds: pipeline class, size, and whether a component lacks weights."""
-    entry: dict[str, Any] = {"model": name, "folder": str(folder), "pipeline": None, "megabytes": 0}
-    index = folder / "model_index.json"
-    if not index.is_file():
-        return entry | {"state": "missing"}
+    """What a model folder holds: pipeline class, size, and whether it can be used."""
+    from counterflow.backbones.registry import ADAPTERS, pipeline_class
+
+    entry = {"model": name, "folder": str(folder), "pipeline": None, "megabytes": 0}
     try:
-        parts = json.loads(index.read_text())
-    except ValueError:
-        return entry | {"state": "incomplete: its index cannot be read"}
-    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        entry["pipeline"] = kind = pipeline_class(folder)
+    except ModelError as error:
+        return entry | {"state": f"unusable: {error}"}
+    entry["megabytes"] = round(
+        sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
+    )
+    if kind not in ADAPTERS:
+        return entry | {"state": "unsupported"}
+    parts = json.loads((folder / "model_index.json").read_text())
     networks = [
-        n
-        for n, v in parts.items()
-        if isinstance(v, list) and v[1] and n.startswith(("transformer", "vae", "text_encoder"))
+        part
+        for part, where in parts.items()
+        if part.startswith(("transformer", "vae", "text_encoder"))
+        and where not in (None, [None] * 2)
     ]
-    lacking = [n for n in networks if not list((folder / n).glob("*.safetensors"))]
-    return entry | {
-        "pipeline": parts.get("_class_name"),
-        "megabytes": round(size / 1e6),
-        "state": f"incomplete: no weights of {', '.join(lacking)}" if lacking else "ready",
-    }
+    lacking = [part for part in networks if not list((folder / part).glob("*.safetensors"))]
+    return entry | {"state": f"incomplete: no {', '.join(lacking)}" if lacking else "ready"}

@@ -134,7 +134,7 @@ def train(
     scenes: Annotated[int, typer.Option(help="Scenes to learn from.")] = 30_000,
     steps: Annotated[int, typer.Option(help="Steps of the image model.")] = 2500,
     batch: Annotated[int, typer.Option(help="Pictures in a step of the image model.")] = 64,
-    decoder_steps: Annotated[int, typer.Option(help="Last steps, of the decoder alone.")] = 2500,
+    decoder_steps: Annotated[int, typer.Option(help="Last steps, of the decoder alone.")] = 1500,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after this long; run again to go on.")
     ] = None,
@@ -153,9 +153,14 @@ def train(
             raise InputError(f"--{name} is 1 or more, not {value}")
     if decoder_steps < 0:
         raise InputError(f"--decoder-steps is 0 or more, not {decoder_steps}")
+    from counterflow.edit.settings import check_seed
     from counterflow.toybox.train import recipe, stage
 
-    output.mkdir(parents=True, exist_ok=True)
+    check_seed(seed)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output} cannot be a folder: {error.strerror}") from None
     chosen = recipe.Recipe(
         seed=seed,
         vae_steps=vae_steps,

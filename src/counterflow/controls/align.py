@@ -23,6 +23,8 @@ from counterflow.prompts import Kind, Segment
 
 Level = Literal["token", "word"]
 
+MARKED_WORDS = 300
+
 
 def align(
     source: Sequence[Hashable],
@@ -194,8 +196,11 @@ def word_spans(prompt: str) -> list[tuple[int, int]]:
 
 
 def changed_words(source_prompt: str, target_prompt: str) -> list[tuple[int, int]]:
-    """Spans in the target prompt of the words that have no equal partner in the source's."""
-    spans = word_spans(target_prompt)
-    old = [source_prompt[start:stop] for start, stop in word_spans(source_prompt)]
+    """Spans in the target prompt of the words that have no equal partner in the source's.
+
+    Of prompts beyond `MARKED_WORDS` words only so many are looked at; this is for display.
+    """
+    spans = word_spans(target_prompt)[:MARKED_WORDS]
+    old = [source_prompt[start:stop] for start, stop in word_spans(source_prompt)[:MARKED_WORDS]]
     new = [target_prompt[start:stop] for start, stop in spans]
     return [span for span, i in zip(spans, align(old, new), strict=True) if i is None]

@@ -31,7 +31,8 @@ class AttentionControl:
         """At the chosen parts, tokens and blocks, within the window."""
         stream, _, part = site.kind.partition(".")
         return (
-            part in self.parts
+            part != ""
+            and part in self.parts
             and self.tokens in (stream, "both")
             and (self.blocks is None or site.block in self.blocks)
             and first_steps(self.ratio, step)

@@ -67,6 +67,12 @@ class Features:
         key = (step.index, site.name)
         return self.passing.get(key, self.kept.get(key))
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self.kept.clear()
+        self.passing.clear()
+        self.size = 0
+
     def end_step(self) -> None:
         """Forget what did not fit the budget."""
         self.passing.clear()

@@ -25,7 +25,10 @@ class SourceBranch:
     field: Field
     compensated: bool
     x: Latent
+    """Where the branch is."""
     residuals: dict[int, float]
+    landed: Latent | None = None
+    """Where the last evaluated step led, before the branch was put back on the trajectory."""
 
     def step(self, step: Step, evaluate: bool) -> Latent | None:
         """Move to the next latent; returns `eps[k]` if the velocity was evaluated."""
@@ -35,11 +38,14 @@ class SourceBranch:
             return None
         velocity = self.field(self.x, step)
         eps = compensation(self.trajectory, k, self.x, velocity)
-        if self.compensated:
-            self.residuals[k] = residual(self.trajectory, k, velocity)
-            self.x = self.x + grid.width(k) * (velocity + eps)
-        else:
-            self.x = self.x + grid.width(k) * velocity
+        if not self.compensated:
+            self.x = self.landed = self.x + grid.width(k) * velocity
+            return eps
+        self.residuals[k] = residual(self.trajectory, k, velocity)
+        self.landed = self.x + grid.width(k) * (velocity + eps)
+        self.x = self.trajectory[
+            k + 1
+        ]  # the same to rounding; so no result depends on what is known
         return eps
 
 

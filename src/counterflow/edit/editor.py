@@ -16,9 +16,16 @@ from PIL import Image
 
 from counterflow import images
 from counterflow.backbones.base import Backbone
-from counterflow.edit.inversion import Edit, Inversion, Reconstruction, to_picture
+from counterflow.edit.inversion import (
+    Edit,
+    Inversion,
+    Reconstruction,
+    check_blocks,
+    embed,
+    to_picture,
+)
 from counterflow.edit.run import Progress, Run
-from counterflow.edit.settings import EditSettings, InvertSettings
+from counterflow.edit.settings import EditSettings, InvertSettings, check_generate
 from counterflow.errors import InputError
 from counterflow.flow import Latent, passes
 from counterflow.inversion import trajectory as loop
@@ -44,6 +51,10 @@ class Editor:
 
         return cls(load_backbone(model, device, dtype))
 
+    def check(self, settings: EditSettings) -> None:
+        """Refuse, with InputError, what this model cannot do, before any work is done."""
+        check_blocks(self.backbone, settings)
+
     def invert(
         self,
         image: Image.Image | str | Path,
@@ -58,12 +69,12 @@ class Editor:
         model can take and about the area that it was made for; results have its own size.
         """
         settings = replace(settings or InvertSettings(), **options)
-        picture = images.load(image) if isinstance(image, str | Path) else image.convert("RGB")
+        picture = images.load(image) if isinstance(image, str | Path) else images.normalise(image)
         size = images.fit(picture.size, self.backbone.area, self.backbone.multiple)
         pixels = torch.from_numpy(images.to_array(picture, size))[None]
         expected = settings.steps * (settings.iterations + 1) * passes(settings.guidance)
         run = Run(self.backbone, self.negative, "inverting", expected, progress)
-        conditioning = self.backbone.embed(prompt)
+        conditioning = embed(self.backbone, prompt)
         grid = self.backbone.grid(settings.steps, size)
         solver = FixedPoint(settings.iterations, settings.average, settings.window)
         latent = self.backbone.encode(pixels)
@@ -90,18 +101,24 @@ class Editor:
         size: tuple[int, int] | None = None,
         progress: Progress | None = None,
     ) -> tuple[Image.Image, Trajectory]:
-        """Generate a (width, height) picture, as the model's own pipeline would from this seed."""
+        """Generate a (width, height) picture, and its trajectory.
+
+        Without a control this is the model's own pipeline from a CPU generator of this seed, called
+        with `max_sequence_length` as the adapter has it (its tokenizer's limit, at most 256).
+        """
         side = round(self.backbone.area**0.5)
         size = size or (side, side)
-        if any(s < 1 or s % self.backbone.multiple for s in size):
+        check_generate(steps, guidance, seed, *size)
+        multiple, longest = self.backbone.multiple, self.backbone.longest
+        if any(s % multiple or s > longest for s in size):
             raise InputError(
-                f"width and height are multiples of {self.backbone.multiple}, not {size}"
+                f"width and height are multiples of {multiple} up to {longest}, not {size}"
             )
         expected = steps * passes(guidance)
         run = Run(self.backbone, self.negative, "generating", expected, progress)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(1, *self.backbone.latent_shape(size), generator=generator)
-        velocity = run.field(self.backbone.embed(prompt), guidance)
+        velocity = run.field(embed(self.backbone, prompt), guidance)
         made = loop.generate(
             Euler(), velocity, noise.to(self.backbone.device), self.backbone.grid(steps, size)
         )

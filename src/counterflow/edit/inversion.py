@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
+from textwrap import shorten
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +22,7 @@ from counterflow.controls.text import TextControl
 from counterflow.edit.branches import SourceBranch, TargetBranch
 from counterflow.edit.run import Progress, Run
 from counterflow.edit.settings import EditSettings, InvertSettings
-from counterflow.errors import InputError
+from counterflow.errors import InputError, NumericsError
 from counterflow.flow import Branch, Field, Grid, Latent, Step, passes
 from counterflow.inversion.trajectory import Trajectory
 
@@ -105,8 +107,12 @@ class Inversion:
         """
         settings = replace(settings or EditSettings(), **options)
         settings.check(self.settings.steps)
-        self._check_blocks(settings)
-        conditioning = self.backbone.embed(target)
+        check_blocks(self.backbone, settings)
+        live = self.settings.steps - settings.skip_steps
+        run = Run(
+            self.backbone, self.negative, "editing", live * passes(settings.guidance), progress
+        )
+        conditioning = embed(self.backbone, target)
         rows = text_map(
             self.conditioning.segments,
             conditioning.segments,
@@ -114,11 +120,12 @@ class Inversion:
             cast(Level, settings.text_level),
             (self.prompt, target),
         )
-        live = self.settings.steps - settings.skip_steps
-        run = Run(
-            self.backbone, self.negative, "editing", live * passes(settings.guidance), progress
-        )
-        x = self._run(run, conditioning, settings, rows, self._latent_mask(mask))
+        try:
+            x = self._run(run, conditioning, settings, rows, self._latent_mask(mask))
+        except NumericsError:
+            self.features.clear()  # they may be what is not finite
+            self.residuals.clear()
+            raise
         return Edit(
             to_picture(self.backbone, x, self.picture.size),
             x,
@@ -141,15 +148,16 @@ class Inversion:
         source = self._source(velocity, compensate, guidance, 0)
         for k in self.grid.toward_image():
             source.step(self._step(k, "source"), evaluate=True)
-        error = self._error(source.x)
+        assert source.landed is not None, "a grid has a step"
+        error = self._error(source.landed)
         if compensate:
             self.latent_error = error
-        picture = to_picture(self.backbone, source.x, self.picture.size)
-        return Reconstruction(picture, source.x, error, run.forwards, run.seconds)
+        picture = to_picture(self.backbone, source.landed, self.picture.size)
+        return Reconstruction(picture, source.landed, error, run.forwards, run.seconds)
 
     def check(self, progress: Progress | None = None) -> None:
         """Measure `residuals` and `latent_error` where no edit has, by a reconstruction."""
-        if self.latent_error is None:
+        if self.latent_error is None or len(self.residuals) < self.settings.steps:
             self.check_forwards += self.reconstruct(progress=progress).forwards
 
     def _run(
@@ -192,8 +200,8 @@ class Inversion:
                 eps = source.step(step, evaluate)
                 target.step(step.on("target"), eps if settings.compensate == "both" else None)
                 features.end_step()
-        if compensated and evaluated == self.settings.steps:
-            self.latent_error = self._error(source.x)
+        if compensated and evaluated == self.settings.steps and source.landed is not None:
+            self.latent_error = self._error(source.landed)
         return target.x
 
     def _source(
@@ -221,16 +229,26 @@ class Inversion:
                 "draw it at the picture's size"
             )
         rows, columns = self.trajectory.latents.shape[-2:]
-        grey = Image.fromarray(mask.astype(np.uint8) * 255).resize(self.size, Image.Resampling.BOX)
-        inside = torch.from_numpy(np.array(grey)) > 0
-        return latent_mask(inside, rows, columns).to(self.trajectory.latents.device)
+        cells = latent_mask(torch.from_numpy(mask.astype(bool)), rows, columns)
+        return cells.to(self.trajectory.latents.device)
 
-    def _check_blocks(self, settings: EditSettings) -> None:
-        wanted = {*(settings.text_blocks or ()), *(settings.attention_blocks or ())}
-        if wanted:
-            blocks = 1 + max(site.block for site in self.backbone.sites())
-            if max(wanted) >= blocks:
-                raise InputError(f"this model has blocks 0 to {blocks - 1}, not {max(wanted)}")
+
+def embed(backbone: Backbone, prompt: str) -> Conditioning:
+    """Embed a prompt; warns (UserWarning) of what a tokenizer cuts off."""
+    conditioning = backbone.embed(prompt)
+    for tokenizer, rest in conditioning.cut.items():
+        words = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
+        warnings.warn(f"{words}; not seen: {shorten(rest, 200)!r}", stacklevel=3)
+    return conditioning
+
+
+def check_blocks(backbone: Backbone, settings: EditSettings) -> None:
+    """Refuse blocks that the model lacks."""
+    wanted = {*(settings.text_blocks or ()), *(settings.attention_blocks or ())}
+    if wanted:
+        blocks = 1 + max(site.block for site in backbone.sites())
+        if max(wanted) >= blocks:
+            raise InputError(f"this model has blocks 0 to {blocks - 1}, not {max(wanted)}")
 
 
 def to_picture(backbone: Backbone, latent: Latent, size: tuple[int, int]) -> Image.Image:

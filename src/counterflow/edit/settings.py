@@ -51,11 +51,14 @@ class InvertSettings(_Settings):
         _integer("steps", self.steps, 1, 1000)
         _integer("iterations", self.iterations, 0, 1000)
         _number("guidance", self.guidance, 0, 100)
+        if not isinstance(self.average, bool):
+            raise InputError(f"average is true or false, not {self.average!r}")
         if self.window is not None:
-            first, last = self.window
-            if not 0 <= first <= last <= self.iterations:
+            _numbers("window", self.window)
+            if len(self.window) != 2 or not self.window[0] <= self.window[1] <= self.iterations:
                 raise InputError(
-                    f"window {first}…{last} must lie within 0…{self.iterations} iterations"
+                    f"window is the first and last of the evaluations 0 to {self.iterations}, "
+                    f"not {self.window}"
                 )
 
 
@@ -92,11 +95,13 @@ class EditSettings(_Settings):
         _choice("text_level", self.text_level, LEVELS)
         _choice("attention_tokens", self.attention_tokens, ATTENTION_TOKENS)
         _choice("compensate", self.compensate, COMPENSATE)
+        if not isinstance(self.attention_parts, tuple) or not self.attention_parts:
+            raise InputError(f"attention_parts are some of q, k, v, not {self.attention_parts!r}")
         for part in self.attention_parts:
             _choice("attention_parts", part, ("q", "k", "v"))
         for name in ("text_blocks", "attention_blocks"):
-            if any(block < 0 for block in getattr(self, name) or ()):
-                raise InputError(f"{name} are numbers from 0")
+            if getattr(self, name) is not None:
+                _numbers(name, getattr(self, name))
 
     def check(self, steps: int) -> None:
         """Against the inversion's steps: InputError when every step would be skipped."""
@@ -104,8 +109,16 @@ class EditSettings(_Settings):
             raise InputError(f"skip_steps {self.skip_steps} leaves none of the {steps} steps")
 
 
-def check_generate(steps: int, guidance: float, width: int | None, height: int | None) -> None:
+def check_seed(seed: int) -> None:
+    """Refuse what no generator takes as a seed."""
+    _integer("seed", seed, 0, 2**63 - 1)
+
+
+def check_generate(
+    steps: int, guidance: float, seed: int, width: int | None, height: int | None
+) -> None:
     """Refuse what `Editor.generate` could not do; InputError says what it takes."""
+    check_seed(seed)
     _integer("steps", steps, 1, 1000)
     _number("guidance", guidance, 0, 100)
     for name, value in (("width", width), ("height", height)):
@@ -122,6 +135,14 @@ def _number(name: str, value: Any, low: float, high: float) -> None:
     real = isinstance(value, int | float) and not isinstance(value, bool)
     if not real or not math.isfinite(value) or not low <= value <= high:
         raise InputError(f"{name} is a number from {low:g} to {high:g}, not {value!r}")
+
+
+def _numbers(name: str, value: Any) -> None:
+    whole = isinstance(value, tuple) and all(
+        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value
+    )
+    if not whole or not value:
+        raise InputError(f"{name} is a tuple of whole numbers from 0, not {value!r}")
 
 
 def _choice(name: str, value: Any, options: tuple[str, ...]) -> None:

@@ -56,7 +56,8 @@ class FixedPoint:
     Towards the noise this inverts generation's Euler step exactly, if it converges.
     `iterations` I costs I + 1 forwards. With `average`, the step uses the mean of the
     velocities from `window[0]` to `window[1]` (indices of the I + 1 evaluations, default all;
-    the paper's stable velocity), otherwise the last one. I = 0 is Euler inversion (eq. 8).
+    the paper's stable velocity), otherwise the last one. I = 0 is Euler inversion (eq. 8), and
+    I = 1 averaged is Heun's rule where the field does not depend on time.
     """
 
     iterations: int = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +11,6 @@ from torch import Tensor
 from counterflow.errors import NumericsError
 from counterflow.flow import Field, Grid, Latent, Step
 from counterflow.inversion.solvers import Solver
-
-Progress = Callable[[int], None]
-"""Called with the number of forwards that have just been made."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from counterflow.toybox.board import BOARD
 from counterflow.toybox.captions import caption
-from counterflow.toybox.render import BOARD, render
+from counterflow.toybox.render import render
 from counterflow.toybox.scene import COUNTS, VALUES, Scene
 
 CATEGORIES = {

@@ -1,37 +1,11 @@
-"""Draws a `Scene`: plain shapes, supersampled, the same pixels on every machine.
-
-Coordinates are on a 128×128 board, x to the right and y down. The board is drawn
-`SUPERSAMPLING` times as large with every vertex rounded to a whole pixel, and then
-averaged, so no font and no floating-point rasteriser decides a pixel.
-"""
+"""Draws a `Scene`: the same pixels for the same scene, at any size."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from PIL import Image
 
-from PIL import Image, ImageDraw
-
+from counterflow.toybox.board import BOARD, INK, PAINT, WHITE, Board, Color, Jitter, Point, mix
 from counterflow.toybox.scene import Scene
-
-BOARD = 128
-SUPERSAMPLING = 4
-
-Color = tuple[int, int, int]
-Point = tuple[float, float]
-
-PAINT: dict[str, Color] = {
-    "red": (214, 48, 49),
-    "orange": (244, 140, 40),
-    "yellow": (250, 214, 60),
-    "green": (60, 168, 80),
-    "blue": (52, 104, 214),
-    "purple": (134, 68, 176),
-    "pink": (246, 140, 184),
-    "gray": (150, 154, 160),
-}
-INK: Color = (34, 30, 44)
-WHITE: Color = (252, 252, 250)
 
 # Each letter as polylines in a unit square, y down.
 STROKES: dict[str, list[list[Point]]] = {
@@ -58,70 +32,6 @@ def render(scene: Scene, size: int = BOARD) -> Image.Image:
     if scene.thing != "none":
         _things(board, scene, jitter)
     return board.image()
-
-
-class Jitter:
-    """Named continuous draws of one seed: a name's value never depends on the other draws."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def __call__(self, name: str, low: float, high: float) -> float:
-        return random.Random(f"{self.seed} {name}").uniform(low, high)
-
-
-class Board:
-    """A canvas in board coordinates; shapes have an ink outline unless told otherwise."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.scale = size * SUPERSAMPLING / BOARD
-        side = size * SUPERSAMPLING
-        self.canvas = Image.new("RGB", (side, side), WHITE)
-        self.draw = ImageDraw.Draw(self.canvas)
-
-    def image(self) -> Image.Image:
-        return self.canvas.reduce(SUPERSAMPLING)
-
-    def _px(self, value: float) -> int:
-        return int(value * self.scale + 0.5) if value >= 0 else -int(-value * self.scale + 0.5)
-
-    def _points(self, points: Sequence[Point]) -> list[tuple[int, int]]:
-        return [(self._px(x), self._px(y)) for x, y in points]
-
-    def ellipse(
-        self, x: float, y: float, rx: float, ry: float, fill: Color, ink: float = 1.4
-    ) -> None:
-        if ink:
-            self._ellipse(x, y, rx + ink / 2, ry + ink / 2, INK)
-        self._ellipse(x, y, rx - ink / 2, ry - ink / 2, fill)
-
-    def _ellipse(self, x: float, y: float, rx: float, ry: float, fill: Color) -> None:
-        box = (self._px(x - rx), self._px(y - ry), self._px(x + rx), self._px(y + ry))
-        self.draw.ellipse(box, fill=fill)
-
-    def polygon(self, points: Sequence[Point], fill: Color, ink: float = 1.4) -> None:
-        self.draw.polygon(self._points(points), fill=fill)
-        if ink:
-            self.line([*points, points[0]], INK, ink)
-
-    def rectangle(
-        self, x0: float, y0: float, x1: float, y1: float, fill: Color, ink: float = 1.4
-    ) -> None:
-        self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill, ink)
-
-    def line(self, points: Sequence[Point], fill: Color, width: float) -> None:
-        """A polyline with round ends and joints."""
-        pixels = max(1, self._px(width))
-        self.draw.line(self._points(points), fill=fill, width=pixels)
-        for x, y in points:
-            self._ellipse(x, y, width / 2, width / 2, fill)
-
-    def arc(
-        self, x: float, y: float, rx: float, ry: float, start: int, end: int, width: float
-    ) -> None:
-        box = (self._px(x - rx), self._px(y - ry), self._px(x + rx), self._px(y + ry))
-        self.draw.arc(box, start, end, fill=INK, width=max(1, self._px(width)))
 
 
 def _background(b: Board, name: str, j: Jitter) -> None:
@@ -182,7 +92,7 @@ def _sign(b: Board, letter: str, j: Jitter) -> None:
 
 def _creature(b: Board, scene: Scene, j: Jitter) -> None:
     paint = PAINT[scene.color]
-    light = _mix(paint, WHITE, 0.55)
+    light = mix(paint, WHITE, 0.55)
     x = 62 + j("creature x", -3.5, 3.5)
     r = 19.5 + j("head", -1.5, 1.5)
     sit = scene.posture == "sitting"
@@ -235,7 +145,7 @@ def _ears(b: Board, kind: str, x: float, y: float, r: float, paint: Color, light
                 paint,
             )
         elif kind == "dog":
-            b.ellipse(x + side * r * 1.14, y + r * 0.12, r * 0.34, r * 0.8, _mix(paint, INK, 0.35))
+            b.ellipse(x + side * r * 1.14, y + r * 0.12, r * 0.34, r * 0.8, mix(paint, INK, 0.35))
         elif kind == "rabbit":
             b.ellipse(x + side * r * 0.55, y - r * 1.2, r * 0.27, r * 0.78, paint)
             b.ellipse(x + side * r * 0.55, y - r * 1.2, r * 0.12, r * 0.55, light, 0)
@@ -289,7 +199,7 @@ def _eye(b: Board, expression: str, x: float, y: float, r: float) -> None:
 def _hat(b: Board, x: float, y: float, paint: Color) -> None:
     b.rectangle(x - 9, y - 15, x + 9, y + 1, paint)
     b.rectangle(x - 15, y - 1, x + 15, y + 4, paint)
-    b.rectangle(x - 9, y - 6, x + 9, y - 2, _mix(paint, INK, 0.45), 0)
+    b.rectangle(x - 9, y - 6, x + 9, y - 2, mix(paint, INK, 0.45), 0)
 
 
 def _things(b: Board, scene: Scene, j: Jitter) -> None:
@@ -315,8 +225,3 @@ def _things(b: Board, scene: Scene, j: Jitter) -> None:
             b.ellipse(x + 8, y, 4.5, 4.5, paint)
             b.ellipse(x + 8, y, 2, 2, WHITE)
             b.polygon([(x - 8, y - 8), (x + 7, y - 8), (x + 5, y + 9), (x - 6, y + 9)], paint)
-
-
-def _mix(a: Color, b: Color, share: float) -> Color:
-    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
-    return red, green, blue

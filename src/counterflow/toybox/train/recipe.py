@@ -24,11 +24,12 @@ class Recipe:
 
     seed: int = 1
     vae_steps: int = 4600
+    vae_scenes: int = 6000
     scenes: int = 30_000
     phrasings: int = 4
     steps: int = 2500
     batch: int = 64
-    decoder_steps: int = 2500
+    decoder_steps: int = 1500
     compile: bool = True
 
 
@@ -42,7 +43,9 @@ def train(
     """
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     claim(folder, recipe)
-    encoded = vae.train(folder, log, recipe.vae_steps, recipe.seed, deadline=deadline)
+    encoded = vae.train(
+        folder, log, recipe.vae_steps, recipe.seed, pictured=recipe.vae_scenes, deadline=deadline
+    )
     if encoded is None:
         return None
     autoencoder = AutoencoderKL.from_pretrained(encoded).eval()
@@ -63,8 +66,16 @@ def train(
     )
     if trained is None:
         return None
-    steps = recipe.decoder_steps
-    if not vae.refine(autoencoder, folder, log, steps, recipe.seed, deadline=deadline):
+    refined = vae.refine(
+        autoencoder,
+        folder,
+        log,
+        recipe.decoder_steps,
+        recipe.seed,
+        pictured=min(4000, recipe.vae_scenes),
+        deadline=deadline,
+    )
+    if not refined:
         return None
     return assemble(folder / "pipeline", autoencoder, *trained)
 
@@ -74,7 +85,9 @@ def claim(folder: Path, recipe: Recipe) -> None:
     decides = {k: v for k, v in asdict(recipe).items() if k != "compile"}
     path, text = folder / "recipe.json", json.dumps(decides, indent=2) + "\n"
     if not path.exists():
-        path.write_text(text)
+        part = path.with_suffix(".part")
+        part.write_text(text)
+        part.rename(path)
     elif path.read_text() != text:
         raise InputError(f"{folder} holds a run of another recipe ({path}); use another folder")
 
@@ -85,10 +98,14 @@ def assemble(
     """Write a genuine `StableDiffusion3Pipeline` folder in half precision."""
     fresh = transformer.build()
     fresh.load_state_dict(model.state_dict())
+    coder = vae.build()  # also fresh: a loaded one remembers from which folder
+    coder.load_state_dict(autoencoder.state_dict())
+    known = autoencoder.config
+    coder.register_to_config(shift_factor=known.shift_factor, scaling_factor=known.scaling_factor)
     pipeline = StableDiffusion3Pipeline(
         transformer=fresh,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        vae=autoencoder,
+        vae=coder,
         text_encoder=texts.encoder,
         tokenizer=texts.tokenizer,
         text_encoder_2=texts.encoder_2,

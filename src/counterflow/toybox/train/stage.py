@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -122,8 +122,3 @@ class Average:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.shadow = state
-
-
-def parameters(models: Iterable[nn.Module]) -> int:
-    """Number of parameters of some models."""
-    return sum(p.numel() for model in models for p in model.parameters())

@@ -16,7 +16,7 @@ from counterflow.toybox.train import stage, text
 from counterflow.toybox.train.attention import TrainingAttention
 from counterflow.toybox.train.data import pictures, to_model
 
-T5_CONTENT = 32
+T5_CONTENT = 34
 """T5 tokens computed in training; the last is padding and stands for all that follow it."""
 
 
@@ -74,7 +74,7 @@ class Texts(nn.Module):
         )
 
     def forward(self, tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Text stream `[n, 36 + 32, 256]` and pooled `[n, 128]`, as SD3's pipeline makes them."""
+        """Text stream `[n, 36 + 34, 256]` and pooled `[n, 128]`, as SD3's pipeline makes them."""
         first = self.encoder(tokens[0].long(), output_hidden_states=True)
         second = self.encoder_2(tokens[1].long(), output_hidden_states=True)
         clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
@@ -192,8 +192,9 @@ def train(
         # T5's padding has no position, so 1 token of weight n is n tokens: any length is learned.
         most = float(256 - T5_CONTENT + 1)
         pads = torch.exp(torch.rand(batch, generator=rng) * torch.log(torch.tensor(most)))
+        padded = tokens[2][:, -1] == texts.tokenizer_3.pad_token_id
         bias = torch.zeros(batch, 1, 1, image_tokens + stream)
-        bias[..., -1] = pads.log()[:, None, None]
+        bias[..., -1] = torch.where(padded, pads.log(), 0.0)[:, None, None]
         # The pooled vector is somebody else's half of the time: every field must be in the tokens.
         other = torch.where(
             torch.rand(batch, generator=rng) < 0.5,

@@ -46,6 +46,7 @@ def train(
     seed: int,
     batch: int = 16,
     crop: int = 64,
+    pictured: int = 6000,
     deadline: float = math.inf,
 ) -> Path | None:
     """Train on crops of fresh renders; returns the saved folder, or None if time ran out."""
@@ -57,7 +58,7 @@ def train(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4
     )
-    pool = pictures(scenes(TRAINING_SEEDS, 6000))
+    pool = pictures(scenes(TRAINING_SEEDS, pictured))
 
     def step(i: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + i)
@@ -87,7 +88,8 @@ def train(
     shift, scale = latent_statistics(model, held_out)
     model.register_to_config(shift_factor=shift, scaling_factor=scale)
     log("vae", held_out_psnr=psnr(model, held_out), shift=shift, scale=scale)
-    model.save_pretrained(out)
+    model.save_pretrained(part := out.with_suffix(".part"))
+    part.rename(out)  # a kill leaves no half folder that would count as done
     return out
 
 
@@ -98,6 +100,7 @@ def refine(
     steps: int,
     seed: int,
     batch: int = 4,
+    pictured: int = 4000,
     deadline: float = math.inf,
 ) -> bool:
     """Train the decoder alone, on whole pictures: sharper pictures, the same latents.
@@ -110,7 +113,7 @@ def refine(
     optimizer = torch.optim.AdamW(
         model.decoder.parameters(), lr=6e-4, betas=(0.9, 0.99), weight_decay=1e-4
     )
-    pool = pictures(scenes(TRAINING_SEEDS, 4000))
+    pool = pictures(scenes(TRAINING_SEEDS, pictured))
     with torch.no_grad():
         latents = torch.cat([model.encode(to_model(x)).latent_dist.mode() for x in pool.split(50)])
 

@@ -1,5 +1,0 @@
-"""`python -m counterflow.cli`."""
-
-from counterflow.cli import main
-
-main()
