@@ -141,7 +141,7 @@ def _numbers(name: str, value: Any) -> None:
     whole = isinstance(value, tuple) and all(
         isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value
     )
-    if not whole or not value:
+    if not whole:
         raise InputError(f"{name} is a tuple of whole numbers from 0, not {value!r}")
 
 

@@ -116,6 +116,11 @@ def assemble(
     part = out.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     pipeline.save_pretrained(part, max_shard_size="15MB")
+    for config in part.glob("text_encoder*/config.json"):
+        # Transformers loads what the config says, diffusers float32: so both do by default.
+        config.write_text(
+            json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2)
+        )
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)
     return out
