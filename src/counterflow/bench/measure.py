@@ -131,12 +131,13 @@ def _row(name: str, group: Sequence[Measured]) -> dict[str, Any]:
     }
 
 
-def draw_cases(measured: Sequence[Measured], width: int = 128) -> Image.Image:
-    """Rows of source, edit and truth, two cases to a row."""
+def draw_cases(measured: Sequence[Measured], width: int = 180) -> Image.Image:
+    """Rows of source, edit and truth, two cases to a row; the number is `remaining`."""
     cells = []
     for m in measured:
         before, after = m.edit.prompts
-        title = f"{CATEGORIES[m.edit.category]}, {'' if m.moved else 'not '}moved {m.remaining:.2f}"
+        still = "" if m.moved else ", not moved"
+        title = f"{CATEGORIES[m.edit.category]} {m.remaining:.2f}{still}"
         cells += [Cell(m.source, before, title="source"), Cell(m.result, after, m.changed, title)]
         cells.append(replace(cells[-1], picture=m.truth, text="", marked=(), title="truth"))
     return sheet(cells, columns=6, width=width)
