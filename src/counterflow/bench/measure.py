@@ -71,18 +71,6 @@ def measure_one(
     before, after = case.prompts
     inversion = editor.invert(source, before, invert)
     made = inversion.edit(after, settings)
-    return compare(editor, case, inversion, made, source, truth)
-
-
-def compare(
-    editor: Editor,
-    case: SceneEdit,
-    inversion: Any,
-    made: Any,
-    source: Image.Image,
-    truth: Image.Image,
-) -> Measured:
-    """Figures of one edit that has been made."""
     mask = case.mask(source.width)
     round_trip = editor.picture(inversion.trajectory[-1], source.size)
     a, b, c, d = (np.asarray(p) for p in (source, made.image, truth, round_trip))

@@ -20,7 +20,7 @@ Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:N, mps; default the best there is.")
 ]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-Json = Annotated[bool, typer.Option("--json", help="Print figures as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Seed = Annotated[
     int, typer.Option(help="Seed of every random draw (inversion and edit make none).")
 ]

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from counterflow.cli import show
+from counterflow.cli.options import Json
 from counterflow.cli.outputs import check_output
 from counterflow.errors import ModelError
 
@@ -31,7 +32,7 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(help="Seed of the first scene; training never uses it.")] = 7,
     model: Annotated[str, typer.Option(help="toybox, or another model folder.")] = "toybox",
-    json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Edit scenes that the bundled model never saw, and draw a labelled grid."""
     from counterflow.backbones.registry import check_options
@@ -53,7 +54,7 @@ def demo(
     print(f"\n{output}")
 
 
-def models(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+def models(json: Json = False) -> None:
     """List the models that can be used here: the bundled one, and pipelines in the hub cache."""
     from counterflow.backbones.registry import ADAPTERS
 
@@ -70,7 +71,7 @@ def models(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] 
     )
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+def doctor(json: Json = False) -> None:
     """Check the installation: versions, devices, model folders."""
     lines = {"counterflow": _version("counterflow"), "python": platform.python_version()}
     lines |= {name: _version(name) for name in PACKAGES}

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from counterflow.cli import show
+from counterflow.cli.options import Json
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
 app = typer.Typer(
     help="The bundled world: draw it, train its model, measure edits in it.", no_args_is_help=True
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 @app.command()

@@ -43,9 +43,8 @@ class SourceBranch:
             return eps
         self.residuals[k] = residual(self.trajectory, k, velocity)
         self.landed = self.x + grid.width(k) * (velocity + eps)
-        self.x = self.trajectory[
-            k + 1
-        ]  # the same to rounding; so no result depends on what is known
+        # The same to rounding, and then no result depends on which features were known.
+        self.x = self.trajectory[k + 1]
         return eps
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -101,6 +101,19 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
         group["lr"] = group["initial_lr"] * factor
+
+
+def descend(
+    loss: Tensor, parameters: Iterable[nn.Parameter], *optimizers: torch.optim.Optimizer
+) -> float:
+    """One step down a loss, the gradient clipped at norm 1; returns the norm before."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+    return norm.item()
 
 
 class Average:

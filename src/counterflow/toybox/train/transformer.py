@@ -214,14 +214,9 @@ def train(
                 return_dict=False,
             )[0]
         value = (velocity.float() - (noise - x)).square().mean()
-        for each in optimizer:
-            each.zero_grad()
-        value.backward()
-        norm = torch.nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
-        for each in optimizer:
-            each.step()
+        norm = stage.descend(value, networks.parameters(), *optimizer)
         average.update(networks, i)
-        return {"loss": value.item(), "gradient": norm.item()}
+        return {"loss": value.item(), "gradient": norm}
 
     parts: dict[str, stage.Stateful] = {"networks": networks, "average": average}
     parts |= {f"optimizer{i}": each for i, each in enumerate(optimizer)}

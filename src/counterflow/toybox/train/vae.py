@@ -75,10 +75,7 @@ def train(
                 latent.mean + latent.std * torch.randn(latent.mean.shape, generator=rng)
             ).sample
         value = loss(x, y.float(), latent.kl().float() / latent.mean[0].numel())
-        optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        stage.descend(value, model.parameters(), optimizer)
         return {"loss": value.item()}
 
     parts: dict[str, stage.Stateful] = {"model": model, "optimizer": optimizer}
@@ -124,10 +121,7 @@ def refine(
         with torch.autocast("cpu", torch.bfloat16):
             y = model.decode(latents[rows]).sample
         value = loss(to_model(pool[rows]), y.float(), torch.zeros(()))
-        optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
-        optimizer.step()
+        stage.descend(value, model.decoder.parameters(), optimizer)
         return {"loss": value.item()}
 
     parts: dict[str, stage.Stateful] = {"model": model, "optimizer": optimizer}
