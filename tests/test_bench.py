@@ -17,11 +17,13 @@ from torchmetrics.functional.image import peak_signal_noise_ratio as torch_psnr
 from counterflow.backbones.sd3 import SD3
 from counterflow.bench import demo
 from counterflow.bench.composed import compose, measure_composed
+from counterflow.bench.judged import judge_edit
 from counterflow.bench.measure import draw_cases, measure_edits, summarise
 from counterflow.edit.editor import Editor
 from counterflow.edit.settings import EditSettings, InvertSettings
 from counterflow.metrics import mse, psnr
 from counterflow.sheet import MARK, Cell, sheet
+from counterflow.toybox import judge
 from counterflow.toybox.edits import CATEGORIES
 
 pictures = arrays(np.uint8, (6, 5, 3))
@@ -56,7 +58,7 @@ def test_masked_metrics_see_only_the_mask(a: np.ndarray, b: np.ndarray, mask: np
 def test_measured_figures(tiny: SD3) -> None:
     """One case of each category, its cost, and figures that the pictures confirm."""
     invert, edit = InvertSettings(steps=2, iterations=1), EditSettings()
-    measured = measure_edits(Editor(tiny), len(CATEGORIES), 40, invert, edit)
+    measured = measure_edits(Editor(tiny), judge.load(), len(CATEGORIES), 40, invert, edit)
     assert [m.edit.category for m in measured] == list(CATEGORIES)
     for m in measured:
         assert m.forwards == 4 + 6
@@ -65,6 +67,8 @@ def test_measured_figures(tiny: SD3) -> None:
         assert m.background_psnr == psnr(source, result, ~mask)
         near, far = mse(result, truth, mask), mse(result, source, mask)
         assert near is not None and far is not None and m.moved == (near < far)
+        reading = next(judge.load().read([m.result]))
+        assert (m.success, m.kept) == judge_edit(m.edit, reading)
     rows = summarise(measured)
     assert [row["category"] for row in rows] == [*CATEGORIES.values(), "all"]
     assert rows[-1]["cases"] == len(measured) and rows[-1]["forwards"] == 10
@@ -82,9 +86,10 @@ def test_composed_embeddings(tiny: SD3) -> None:
     rows = (mixed.tensors[name] != one.tensors[name]).any(-1)[0].nonzero().flatten().tolist()
     content = {s.start + i for s in other.segments for i, k in enumerate(s.kinds) if k == "content"}
     assert rows and set(rows) < content
-    figures = measure_composed(Editor(tiny), 8, 40, steps=2)
+    figures = measure_composed(Editor(tiny), judge.load(), 8, 40, steps=2)
     assert figures[-1]["category"] == "all" and figures[-1]["cases"] == 8
-    assert all(0 <= row["changed"] <= 1 and 0 <= row["way"] <= 1 for row in figures)
+    shares = ("target", "composed", "changed", "way")
+    assert all(0 <= row[name] <= 1 for row in figures for name in shares)
 
 
 def test_the_demo(tiny: SD3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ import pytest
 PACKAGE = "counterflow"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
-TOYBOX = {"toybox", "toybox.board", "toybox.scene", "toybox.render", "toybox.captions"}
+SHAPES = {f"toybox.{name}" for name in ("board", "scenery", "creature", "things")}
+TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
 GROUND = {"errors", "flow", "images", "prompts"}
 BELOW_EDIT = GROUND | {"backbones.base", "backbones", "controls", "inversion"}
-BELOW_BENCH = BELOW_EDIT | TOYBOX | {"edit", "metrics", "sheet"}
+BELOW_BENCH = BELOW_EDIT | TOYBOX | {"toybox.judge", "edit", "metrics", "sheet"}
 
 # A room is a module or a package with all that is in it, less the rooms named further inside.
 # It may import itself and the rooms listed for it, and nothing else of the package.
@@ -29,10 +30,14 @@ ROOMS: dict[str, set[str]] = {
     "sheet": {"errors"},
     "toybox.scene": {"errors"},
     "toybox.board": {"errors"},
-    "toybox.render": {"errors", "toybox.board", "toybox.scene", "toybox.captions"},
-    "toybox.captions": {"errors", "toybox.scene", "toybox.render"},
+    "toybox.scenery": {"toybox.board"},
+    "toybox.creature": {"toybox.board", "toybox.scene"},
+    "toybox.things": {"toybox.board", "toybox.scene"},
+    "toybox.render": SHAPES | {"toybox.scene"},
+    "toybox.captions": {"toybox.scene"},
+    "toybox.judge": {"errors", "toybox.board", "toybox.scene"},
     "toybox": {"errors", "flow", "images"} | TOYBOX,
-    "toybox.train": {"errors", "flow"} | TOYBOX,
+    "toybox.train": {"errors", "flow", "prompts", "toybox.judge"} | TOYBOX,
     "backbones.base": GROUND,
     "backbones": GROUND | {"backbones.base", "toybox"},
     "inversion": GROUND | {"backbones.base"},

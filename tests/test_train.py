@@ -12,11 +12,15 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 from torch import nn
+from transformers import CLIPTokenizer, T5Tokenizer
 
+from counterflow.backbones.registry import toybox_folder
+from counterflow.bench import toypie
+from counterflow.bench.measure import cases
 from counterflow.errors import InputError
-from counterflow.toybox.captions import caption
-from counterflow.toybox.scene import sample
-from counterflow.toybox.train import recipe, stage, transformer
+from counterflow.toybox import judge
+from counterflow.toybox.scene import VALUES
+from counterflow.toybox.train import data, recipe, stage, text, transformer
 from counterflow.toybox.train.attention import TrainingAttention
 
 
@@ -85,7 +89,7 @@ def test_the_whole_recipe_small(tmp_path: Path) -> None:
     """Stopped by its deadline, refused with another recipe, resumed; a pipeline comes out."""
     small = recipe.Recipe(
         vae_steps=2, vae_scenes=8, scenes=12, phrasings=1, steps=2, batch=2, decoder_steps=1,
-        compile=False,
+        judge_steps=2, judged=12, held_out=12, compile=False,
     )  # fmt: skip
     log = stage.Log(tmp_path, quiet)
     assert recipe.train(tmp_path, small, log, minutes=0) is None
@@ -100,7 +104,12 @@ def test_the_whole_recipe_small(tmp_path: Path) -> None:
     stages = {
         json.loads(line)["stage"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
     }
-    assert stages == {"vae", "latents", "transformer", "decoder"}
+    assert stages == {"vae", "latents", "transformer", "decoder", "judge"}
+    assert json.loads((out / "words.json").read_text()) == recipe.known_words(
+        data.scenes(data.TRAINING_SEEDS, 12), small
+    )
+    assert set(judge.accuracy(tmp_path / "judge")["renders"]) == set(VALUES)
+    assert judge.load(tmp_path / "judge").read_pixels(torch.zeros(1, 3, 128, 128))
 
 
 def test_training_attention_is_the_pipelines() -> None:
@@ -127,11 +136,45 @@ def test_training_attention_is_the_pipelines() -> None:
 
 
 def test_no_caption_is_cut() -> None:
-    """Every caption of a thousand fits both tokenizers, and both split some of its words."""
-    captions = [caption(sample(i)) for i in range(1000)]
-    texts = transformer.Texts(captions)
-    for tokenizer in (texts.tokenizer, texts.tokenizer_3):
-        assert max(len(ids) for ids in tokenizer(captions).input_ids) <= tokenizer.model_max_length
-        words = {word for each in captions for word in each.replace(",", "").split()}
-        split = [w for w in words if len(tokenizer(w, add_special_tokens=False).input_ids) > 1]
-        assert 5 <= len(split) < len(words) / 2
+    """What is learned and what is edited fit the bundled tokenizers, which both split some words.
+
+    In training a T5 row is left for the padding that stands for all the rest.
+    """
+    learned = data.scenes(data.TRAINING_SEEDS, 1500)
+    captions = [each for said in transformer.phrasings(learned, 4) for each in said]
+    captions += [prompt for case in cases(1000, toypie.SEED) for prompt in case.prompts]
+    vocabulary = {word for each in captions for word in each.replace(",", "").split()}
+    for part, most in (("tokenizer", 36), ("tokenizer_2", 36), ("tokenizer_3", 36)):
+        kind = T5Tokenizer if part == "tokenizer_3" else CLIPTokenizer
+        tokenizer = kind.from_pretrained(toybox_folder() / part)
+        assert tokenizer.model_max_length == text.LENGTH == most
+        assert max(len(ids) for ids in tokenizer(captions, truncation=False).input_ids) <= most
+        split = [w for w in vocabulary if len(tokenizer(w, add_special_tokens=False).input_ids) > 1]
+        assert 5 <= len(split) < len(vocabulary) / 4, (part, split)
+
+
+def test_muon_of_convolutions_trains_the_weight_itself() -> None:
+    """The matrix it steps is the kernel's own storage, also after loading a state."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 3)
+    target = torch.randn(2, 4, 6, 6)
+    x = torch.randn(2, 3, 8, 8)
+    muon = stage.Muon([conv.weight], 0.05)
+    losses = []
+    for i in range(30):
+        if i == 15:
+            saved = muon.state_dict()
+            muon = stage.Muon([conv.weight], 0.05)
+            muon.load_state_dict(saved)
+        loss = (conv(x) - target).square().mean()
+        stage.descend(loss, [conv.weight], muon)
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0] and losses[-1] < losses[14]
+
+
+def test_a_gpu_trains_longer_by_default() -> None:
+    """Nothing given: the processor's recipe, or the longer one. What is given stays."""
+    cpu, cuda = (recipe.choose(torch.device(name), seed=3, steps=None) for name in ("cpu", "cuda"))
+    assert cpu == recipe.Recipe(seed=3)
+    assert all(getattr(cuda, name) > getattr(cpu, name) for name in recipe.LONGER)
+    assert recipe.choose(torch.device("cuda"), steps=7).steps == 7

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +36,18 @@ class Segment:
     def stop(self) -> int:
         """One past the last row."""
         return self.start + len(self.ids)
+
+
+def words(prompt: str) -> list[str]:
+    """The words of a prompt in lower case."""
+    return re.findall(r"\w+", prompt.lower())
+
+
+def unknown_words(prompt: str, known: Collection[str] | None) -> tuple[str, ...]:
+    """The words of a prompt that are not known, once each; none where nothing is said of that."""
+    if known is None:
+        return ()
+    return tuple(dict.fromkeys(word for word in words(prompt) if word not in known))
 
 
 def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) -> Segment:

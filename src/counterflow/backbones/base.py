@@ -48,6 +48,8 @@ class Conditioning:
     segments: tuple[Segment, ...] = field(repr=False)
     length: int
     """Rows of the text stream."""
+    unknown: tuple[str, ...] = ()
+    """Words of the prompt that the model never learned, where its folder says what it did."""
 
     @property
     def cut(self) -> dict[str, str]:

@@ -86,8 +86,7 @@ def load_backbone(
     check_options(model, device, dtype)
     import torch
 
-    device = device or _default_device()
-    _check_device(device)
+    device = pick_device(device)
     on_cpu = device.partition(":")[0] == "cpu"
     kind = getattr(torch, dtype or ("float32" if on_cpu else "bfloat16"))
     folder = local_folder(model)
@@ -104,8 +103,18 @@ def load_backbone(
         pipeline = pipeline.to(device)
     except torch.OutOfMemoryError:
         raise ModelError(f"{model} does not fit the memory of {device} as {kind}") from None
-    adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity)
+    words = None if folder is None else known_words(folder)
+    adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity, words)
     return adapter
+
+
+def known_words(folder: Path) -> frozenset[str] | None:
+    """The words that a model learned, where its folder's `words.json` says so."""
+    path = folder / "words.json"
+    try:
+        return frozenset(json.loads(path.read_text())) if path.is_file() else None
+    except (ValueError, TypeError, OSError) as error:
+        raise ModelError(f"{path} is no list of words: {error}") from None
 
 
 def fingerprint(folder: Path) -> str:
@@ -119,6 +128,13 @@ def fingerprint(folder: Path) -> str:
             file.seek(max(0, size - end))
             digest.update(file.read(end))
     return digest.hexdigest()[:12]
+
+
+def pick_device(device: str | None) -> str:
+    """The device asked for, or the best there is. Raises InputError if it cannot be used."""
+    device = device or _default_device()
+    _check_device(device)
+    return device
 
 
 def _default_device() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from counterflow.backbones.base import Conditioning, Site
 from counterflow.errors import ModelError
 from counterflow.flow import Grid, Latent
-from counterflow.prompts import Segment, tokenize
+from counterflow.prompts import Segment, tokenize, unknown_words
 
 T5_LENGTH = 256
 """Most T5 tokens that the pipeline uses by default; fewer where the tokenizer says so."""
@@ -27,9 +28,12 @@ class SD3:
 
     family = "sd3"
 
-    def __init__(self, pipeline: Any, identity: str = "") -> None:
+    def __init__(
+        self, pipeline: Any, identity: str = "", words: Collection[str] | None = None
+    ) -> None:
         self.pipeline = pipeline
         self.identity = identity
+        self.words = words
         self.transformer = pipeline.transformer
         self.vae = pipeline.vae
         self.device = self.transformer.device
@@ -63,7 +67,8 @@ class SD3:
             "encoder_hidden_states": embeds.to(self.dtype),
             "pooled_projections": pooled.to(self.dtype),
         }
-        return Conditioning(prompt, tensors, self._segments(prompt), embeds.shape[1])
+        unknown = unknown_words(prompt, self.words)
+        return Conditioning(prompt, tensors, self._segments(prompt), embeds.shape[1], unknown)
 
     def _segments(self, prompt: str) -> tuple[Segment, ...]:
         pipe, clip = self.pipeline, int(self.pipeline.tokenizer_max_length)

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 
 from counterflow.backbones.base import Conditioning, field_of
+from counterflow.bench.judged import generate_batch, judge_edit, stacked
 from counterflow.bench.measure import cases
 from counterflow.controls.align import text_map
 from counterflow.controls.text import replace_rows
 from counterflow.edit.editor import Editor
 from counterflow.edit.run import Progress
 from counterflow.flow import guided
-from counterflow.inversion.solvers import Euler
-from counterflow.inversion.trajectory import generate
 from counterflow.toybox.edits import CATEGORIES
+from counterflow.toybox.judge import Judge
 
 
 def compose(source: Conditioning, target: Conditioning) -> Conditioning:
@@ -35,6 +35,7 @@ def compose(source: Conditioning, target: Conditioning) -> Conditioning:
 @torch.no_grad()
 def measure_composed(
     editor: Editor,
+    judge: Judge,
     count: int,
     seed: int,
     steps: int = 20,
@@ -43,39 +44,32 @@ def measure_composed(
 ) -> list[dict[str, Any]]:
     """Generate from source, target and composed embeddings with one noise; compare latents.
 
-    `changed` is the share of edits whose composed picture is nearer to the target prompt's than
-    to the source prompt's; `way` is how far it went, from 0 (source's) to 1 (target's).
+    `target` and `composed` are the shares of edits whose pictures the judge reads as having every
+    changed field; `changed` is the share whose composed picture is nearer to the target prompt's
+    than to the source prompt's; `way` is how far it went, from 0 (source's) to 1 (target's).
     """
     backbone = editor.backbone
     side = round(backbone.area**0.5)
     grid, shape = backbone.grid(steps, (side, side)), backbone.latent_shape((side, side))
-    found: dict[str, list[tuple[bool, float]]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
     for i, case in enumerate(cases(count, seed)):
         noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed + i))
         before, after = (backbone.embed(prompt) for prompt in case.prompts)
-        s, t, c = (
-            generate(
-                Euler(),
-                guided(
-                    field_of(backbone, conditioning), field_of(backbone, editor.negative), guidance
-                ),
-                noise.to(backbone.device),
-                grid,
-            )[-1]
-            for conditioning in (before, after, compose(before, after))
-        )
+        three = stacked([before, after, compose(before, after)])
+        velocity = guided(field_of(backbone, three), field_of(backbone, editor.negative), guidance)
+        ends = generate_batch(velocity, noise.to(backbone.device).expand(3, *shape), grid)
+        s, t, c = ends.split(1)
         to_target, to_source, whole = ((x - y).norm().item() for x, y in ((c, t), (c, s), (t, s)))
         way = to_source / max(to_source + to_target, 1e-9) if whole else 1.0
-        found.setdefault(CATEGORIES[case.category], []).append((to_target < to_source, way))
+        pictures = [editor.picture(x, (side, side)) for x in (t, c)]
+        whole_prompt, composition = (judge_edit(case, r)[0] for r in judge.read(pictures))
+        row = {"target": whole_prompt, "composed": composition, "changed": to_target < to_source}
+        found.setdefault(CATEGORIES[case.category], []).append(row | {"way": way})
         if progress is not None:
             progress("composing", i + 1, count)
-    found["all"] = [pair for pairs in list(found.values()) for pair in pairs]
+    found["all"] = [row for rows in list(found.values()) for row in rows]
     return [
-        {
-            "category": name,
-            "cases": len(pairs),
-            "changed": sum(changed for changed, _ in pairs) / len(pairs),
-            "way": sum(way for _, way in pairs) / len(pairs),
-        }
-        for name, pairs in found.items()
+        {"category": name, "cases": len(rows)}
+        | {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+        for name, rows in found.items()
     ]

@@ -21,7 +21,7 @@ PLAN: tuple[tuple[dict[str, Any], tuple[tuple[int, dict[str, Any]], ...]], ...] 
     (
         {
             **{"kind": "cat", "color": "orange", "expression": "happy", "letter": "none"},
-            **{"thing": "apple", "count": 1, "thing_color": "red"},
+            **{"thing": "apple", "count": 1, "thing_color": "red", "style": "flat"},
         },
         (
             (1, {"kind": "dog"}),
@@ -32,13 +32,16 @@ PLAN: tuple[tuple[dict[str, Any], tuple[tuple[int, dict[str, Any]], ...]], ...] 
         ),
     ),
     (
-        {"kind": "bear", "arms": "down", "hat": "none", "thing": "none", "background": "grass"},
+        {
+            **{"kind": "bear", "arms": "down", "hat": "none", "thing": "none"},
+            **{"material": "plain", "background": "grass", "style": "flat"},
+        },
         (
             (2, {"hat": "red"}),
             (5, {"arms": "up"}),
             (8, {"background": "night"}),
-            (2, {"thing": "star", "thing_color": "yellow"}),
-            (1, {"kind": "rabbit"}),
+            (7, {"material": "wooden"}),
+            (9, {"style": "chalk"}),
         ),
     ),
 )

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from counterflow.bench.judged import judge_edit
 from counterflow.edit.editor import Editor
 from counterflow.edit.run import Progress
 from counterflow.edit.settings import EditSettings, InvertSettings
 from counterflow.metrics import mse, psnr
 from counterflow.sheet import Cell, sheet
 from counterflow.toybox.edits import CATEGORIES, SceneEdit, draw_edit
+from counterflow.toybox.judge import Judge
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
 
@@ -36,6 +38,10 @@ class Measured:
     """Squared distance to the true edited picture inside the mask, as a share of the source's."""
     moved: bool
     """Whether, inside the mask, the picture is nearer to the true edited one than to the source."""
+    success: bool
+    """Whether the judge reads every changed field as its target value."""
+    kept: float
+    """Share of the unchanged fields that the judge reads as they are."""
     forwards: int
     seconds: float
 
@@ -48,6 +54,7 @@ def cases(count: int, seed: int) -> list[SceneEdit]:
 
 def measure_edits(
     editor: Editor,
+    judge: Judge,
     count: int,
     seed: int,
     invert: InvertSettings,
@@ -57,14 +64,14 @@ def measure_edits(
     """Invert and edit each case. `progress` counts cases."""
     measured = []
     for i, case in enumerate(cases(count, seed)):
-        measured.append(measure_one(editor, case, invert, settings))
+        measured.append(measure_one(editor, judge, case, invert, settings))
         if progress is not None:
             progress("measuring", i + 1, count)
     return measured
 
 
 def measure_one(
-    editor: Editor, case: SceneEdit, invert: InvertSettings, settings: EditSettings
+    editor: Editor, judge: Judge, case: SceneEdit, invert: InvertSettings, settings: EditSettings
 ) -> Measured:
     """Invert the source picture, edit it to the target's caption, compare."""
     source, truth = render(case.source), render(case.target)
@@ -77,6 +84,7 @@ def measure_one(
     whole, rest, left = (mse(p, q, mask) for p, q in ((a, c), (b, c), (b, a)))
     if not whole or rest is None or left is None:
         raise ValueError("the edit changes no pixel")
+    success, kept = judge_edit(case, next(judge.read([made.image])))
     return Measured(
         case,
         source,
@@ -87,6 +95,8 @@ def measure_one(
         psnr(a, d, ~mask),
         rest / whole,
         rest < left,
+        success,
+        kept,
         inversion.forwards + made.forwards,
         inversion.seconds + made.seconds,
     )
@@ -109,6 +119,8 @@ def _row(name: str, group: Sequence[Measured]) -> dict[str, Any]:
     return {
         "category": name,
         "cases": len(group),
+        "success": mean([float(m.success) for m in group]),
+        "kept": mean([m.kept for m in group]),
         "moved": mean([float(m.moved) for m in group]),
         "remaining": float(np.median([m.remaining for m in group])),
         "background PSNR": mean([m.background_psnr for m in group]),
@@ -124,7 +136,7 @@ def draw_cases(measured: Sequence[Measured], width: int = 180) -> Image.Image:
     cells = []
     for m in measured:
         before, after = m.edit.prompts
-        still = "" if m.moved else ", not moved"
+        still = "" if m.success else ", failed"
         title = f"{CATEGORIES[m.edit.category]} {m.remaining:.2f}{still}"
         cells += [Cell(m.source, before, title="source"), Cell(m.result, after, m.changed, title)]
         cells.append(replace(cells[-1], picture=m.truth, text="", marked=(), title="truth"))

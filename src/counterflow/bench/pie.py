@@ -15,20 +15,9 @@ from typing import Any
 import numpy as np
 
 from counterflow.errors import InputError
+from counterflow.toybox.edits import CATEGORIES
 
 SIDE = 512
-CATEGORIES = {
-    0: "random",
-    1: "change object",
-    2: "add object",
-    3: "delete object",
-    4: "change content",
-    5: "change pose",
-    6: "change color",
-    7: "change material",
-    8: "change background",
-    9: "change style",
-}
 KEYS = ("image_path", "original_prompt", "editing_prompt", "editing_type_id", "mask")
 
 

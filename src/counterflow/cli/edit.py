@@ -235,7 +235,14 @@ def _report(
     inversion: Inversion, edits: list[Edit], outputs: list[Path], settings: dict[str, Any]
 ) -> dict[str, Any]:
     made = [
-        {"target": e.target, "image": str(path), "forwards": e.forwards, "seconds": e.seconds}
+        {
+            "target": e.target,
+            "image": str(path),
+            "forwards": e.forwards,
+            "seconds": e.seconds,
+            "cut": e.cut,
+            "unknown": list(e.unknown),
+        }
         for e, path in zip(edits, outputs, strict=True)
     ]
     return {"inversion": _inversion_figures(inversion), "edits": made, "settings": settings}

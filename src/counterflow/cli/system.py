@@ -36,8 +36,10 @@ def demo(
 ) -> None:
     """Edit scenes that the bundled model never saw, and draw a labelled grid."""
     from counterflow.backbones.registry import check_options
+    from counterflow.toybox.scene import check_fresh
 
     check_output(output)
+    check_fresh(seed, 2)
     check_options(model, None, None)
     with show.progress() as progress:
         from counterflow.bench.demo import run

@@ -1,4 +1,4 @@
-"""`toybox draw`, `toybox measure` and `toybox train`."""
+"""`toybox draw`, `judge`, `cases` and `train`; what measures is in `counterflow.cli.measures`."""
 
 from __future__ import annotations
 
@@ -7,133 +7,115 @@ from typing import Annotated, Any
 
 import typer
 
-from counterflow.cli import show
-from counterflow.cli.options import Json
+from counterflow.cli import measures, show
+from counterflow.cli.options import Device, ImageArg, Json, Output
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
 app = typer.Typer(
-    help="The bundled world: draw it, train its model, measure edits in it.", no_args_is_help=True
+    help="The bundled world: draw it, judge its pictures, train its model, measure edits in it.",
+    no_args_is_help=True,
 )
 
 
 @app.command()
 def draw(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the PNG goes.")],
+    output: Output,
     seed: Annotated[int, typer.Option(help="Seed of the scene.")] = 0,
     size: Annotated[int, typer.Option(help="Pixels of a side.")] = 128,
+    count: Annotated[int, typer.Option(help="Draw so many scenes on one sheet.")] = 1,
     json: Json = False,
 ) -> None:
-    """Draw the scene of a seed, and say its caption."""
+    """Draw the scene of a seed, and say its caption; or a sheet of many."""
     from counterflow.images import save_png
+    from counterflow.sheet import Cell, sheet
     from counterflow.toybox.captions import caption
     from counterflow.toybox.render import render
     from counterflow.toybox.scene import sample
 
-    if not 16 <= size <= 2048:
-        raise InputError(f"--size is from 16 to 2048 pixels, not {size}")
+    _check_size(size)
+    if not 1 <= count <= 1000:
+        raise InputError(f"--count is from 1 to 1000, not {count}")
     check_output(output)
-    scene = sample(seed)
-    made = {"image": str(output), "caption": caption(scene), "scene": scene.to_dict()}
-    save_png(
-        render(scene, size), output, {"command": "toybox draw", "seed": seed, "size": size} | made
-    )
-    if json:
-        show.as_json(made)
+    scenes = [sample(seed + i) for i in range(count)]
+    made = [{"caption": caption(scene), "scene": scene.to_dict()} for scene in scenes]
+    pictures = [render(scene, size) for scene in scenes]
+    record = {"command": "toybox draw", "seed": seed, "size": size, "count": count}
+    if count == 1:
+        save_png(pictures[0], output, record | made[0])
     else:
-        print(made["caption"])
+        cells = [Cell(p, caption(s)) for p, s in zip(pictures, scenes, strict=True)]
+        save_png(sheet(cells, min(count, 10), size), output, record)
+    if json:
+        show.as_json({"image": str(output)} | (made[0] if count == 1 else {"scenes": made}))
+    else:
+        print(made[0]["caption"] if count == 1 else output)
 
 
 @app.command()
-def measure(
-    count: Annotated[int, typer.Option(help="Number of fresh scenes.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of the first scene.")] = 1000,
-    steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 30,
-    iterations: Annotated[int, typer.Option(help="Fixed-point iterations.")] = 3,
-    guidance: Annotated[float, typer.Option(help="Guidance of the target.")] = 2.0,
-    text_ratio: Annotated[float, typer.Option(help="Share of steps with the text control.")] = 1.0,
-    attention_ratio: Annotated[
-        float, typer.Option(help="Share of steps with attention injection.")
-    ] = 0.0,
-    model: Annotated[str, typer.Option(help="toybox, or another model folder.")] = "toybox",
-    sheet: Annotated[
-        Path | None, typer.Option(help="Draw source, edit and truth of every case here.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Edit fresh scenes whose true edited picture is known, and print how close the edits came."""
-    from counterflow.backbones.registry import check_options
-    from counterflow.edit.settings import EditSettings, InvertSettings
+def judge(image: ImageArg, json: Json = False) -> None:
+    """Read a toybox picture field by field: its value and the probability of it."""
+    from counterflow.images import load
 
-    if count < 1:
-        raise InputError(f"--count is 1 or more, not {count}")
-    invert = InvertSettings(steps=steps, iterations=iterations)
-    settings = EditSettings(
-        guidance=guidance, text_ratio=text_ratio, attention_ratio=attention_ratio
-    )
-    check_options(model, None, None)
-    if sheet is not None:
-        check_output(sheet)
-    with show.progress() as progress:
-        from counterflow.bench.measure import draw_cases, measure_edits, summarise
-        from counterflow.edit.editor import Editor
+    picture = load(image)
+    from counterflow.toybox import judge
 
-        cases = measure_edits(Editor.load(model), count, seed, invert, settings, progress)
-    if sheet is not None:
-        from counterflow.images import save_png
-
-        save_png(draw_cases(cases), sheet, None)
-    rows = summarise(cases)
+    reading = next(judge.load().read([picture]))
     if json:
-        show.as_json(
-            {
-                "count": count,
-                "seed": seed,
-                "invert": invert.to_dict(),
-                "edit": settings.to_dict(),
-                "categories": rows,
-            }
+        show.as_json({name: vars(verdict) for name, verdict in reading.items()})
+    else:
+        show.table(
+            ["field", "value", "probability"],
+            [[name, str(v.value), v.probability] for name, v in reading.items()],
         )
-        return
-    header = list(rows[0])
-    show.table(header, [[row[name] for name in header] for row in rows])
 
 
 @app.command()
-def composed(
-    count: Annotated[int, typer.Option(help="Number of fresh edits.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the first scene.")] = 3000,
-    model: Annotated[str, typer.Option(help="toybox, or another model folder.")] = "toybox",
+def cases(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    seed: Annotated[
+        int, typer.Option(help="Seed of the first scene; the default is the shipped benchmark's.")
+    ] = 10_000,
+    per_category: Annotated[int, typer.Option(help="Cases of each of the ten kinds.")] = 40,
+    size: Annotated[
+        int, typer.Option(help="Pixels of a side; 512 fits the masks pixel by pixel.")
+    ] = 128,
     json: Json = False,
 ) -> None:
-    """Measure whether text features are token-local: what the paper's control rests on."""
-    from counterflow.backbones.registry import check_options
+    """Write ToyPIE: edits in PIE-Bench's format, with the true edited pictures and scenes."""
+    if per_category < 1:
+        raise InputError(f"--per-category is 1 or more, not {per_category}")
+    _check_size(size)
+    from counterflow.bench.toypie import write_cases
+    from counterflow.toybox.scene import check_fresh
 
-    if count < 1:
-        raise InputError(f"--count is 1 or more, not {count}")
-    check_options(model, None, None)
+    check_fresh(seed, 10 * per_category)
     with show.progress() as progress:
-        from counterflow.bench.composed import measure_composed
-        from counterflow.edit.editor import Editor
-
-        rows = measure_composed(Editor.load(model), count, seed, progress=progress)
+        drawn = write_cases(output, seed, per_category, size, progress)
     if json:
-        show.as_json({"count": count, "seed": seed, "categories": rows})
-        return
-    show.table(list(rows[0]), [list(row.values()) for row in rows])
+        made = {"seed": seed, "per_category": per_category, "size": size, "cases": len(drawn)}
+        show.as_json({"folder": str(output)} | made)
+    else:
+        print(f"{output}: {len(drawn)} cases")
 
 
 @app.command()
 def train(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of checkpoints, log and pipeline.")
+        Path, typer.Option("--output", "-o", help="Folder of checkpoints, log and results.")
     ],
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 1,
-    vae_steps: Annotated[int, typer.Option(help="Steps of the autoencoder.")] = 4600,
-    scenes: Annotated[int, typer.Option(help="Scenes to learn from.")] = 30_000,
-    steps: Annotated[int, typer.Option(help="Steps of the image model.")] = 2500,
-    batch: Annotated[int, typer.Option(help="Pictures in a step of the image model.")] = 64,
-    decoder_steps: Annotated[int, typer.Option(help="Last steps, of the decoder alone.")] = 1500,
+    vae_steps: Annotated[int | None, typer.Option(help="Steps of the autoencoder.")] = None,
+    decoder_steps: Annotated[
+        int | None, typer.Option(help="Further steps, of the decoder alone.")
+    ] = None,
+    judge_steps: Annotated[int | None, typer.Option(help="Steps of the judge.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Scenes to learn from.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the image model.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pictures in a step of the image model.")
+    ] = None,
+    device: Device = None,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after this long; run again to go on.")
     ] = None,
@@ -141,33 +123,45 @@ def train(
         bool, typer.Option(help="Compile the image model (needs a C++ compiler).")
     ] = True,
 ) -> None:
-    """Train the bundled model from scratch; run again to resume."""
-    for name, value in {
-        "vae-steps": vae_steps,
+    """Train the bundled model and its judge from scratch; run again to resume.
+
+    What is not given is what fits about two hours on two cores, and more where there is a GPU.
+    """
+    given = {
+        "vae_steps": vae_steps,
+        "decoder_steps": decoder_steps,
+        "judge_steps": judge_steps,
         "scenes": scenes,
         "steps": steps,
         "batch": batch,
-    }.items():
-        if value < 1:
-            raise InputError(f"--{name} is 1 or more, not {value}")
-    if decoder_steps < 0:
-        raise InputError(f"--decoder-steps is 0 or more, not {decoder_steps}")
+    }
+    for name, value in given.items():
+        least = 0 if name == "decoder_steps" else 1
+        if value is not None and value < least:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {least} or more, not {value}")
+    from counterflow.backbones.registry import check_options, pick_device
     from counterflow.edit.settings import check_seed
-    from counterflow.toybox.train import recipe, stage
 
     check_seed(seed)
+    check_options("toybox", device, None)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{output} cannot be a folder: {error.strerror}") from None
-    chosen = recipe.Recipe(
-        seed=seed,
-        vae_steps=vae_steps,
-        scenes=scenes,
-        steps=steps,
-        batch=batch,
-        decoder_steps=decoder_steps,
-        compile=compile,
-    )
-    made: Any = recipe.train(output, chosen, stage.Log(output, print), minutes)
+    import torch
+
+    from counterflow.toybox.train import recipe, stage
+
+    where = torch.device(pick_device(device))
+    chosen = recipe.choose(where, seed=seed, compile=compile, **given)
+    made: Any = recipe.train(output, chosen, stage.Log(output, print), minutes, where)
     print(made or f"stopped after {minutes:g} minutes; run the same command to go on")
+
+
+def _check_size(size: int) -> None:
+    if not 16 <= size <= 2048:
+        raise InputError(f"--size is from 16 to 2048 pixels, not {size}")
+
+
+measures.register(app)

@@ -42,6 +42,8 @@ class Edit:
     """Character spans of the target prompt's words that the source prompt lacks."""
     cut: dict[str, str]
     """By tokenizer, the end of the target prompt that did not fit."""
+    unknown: tuple[str, ...] = ()
+    """Words of the target prompt that the model never learned, where its folder tells."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Inversion:
             run.seconds,
             tuple(changed_words(self.prompt, target)),
             conditioning.cut,
+            conditioning.unknown,
         )
 
     def reconstruct(
@@ -234,11 +237,14 @@ class Inversion:
 
 
 def embed(backbone: Backbone, prompt: str) -> Conditioning:
-    """Embed a prompt; warns (UserWarning) of what a tokenizer cuts off."""
+    """Embed a prompt; warns (UserWarning) of words that are cut off or that no training had."""
     conditioning = backbone.embed(prompt)
     for tokenizer, rest in conditioning.cut.items():
         words = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
         warnings.warn(f"{words}; not seen: {shorten(rest, 200)!r}", stacklevel=3)
+    if conditioning.unknown:
+        words = ", ".join(map(repr, conditioning.unknown))
+        warnings.warn(f"the model never learned {shorten(words, 200)}", stacklevel=3)
     return conditioning
 
 

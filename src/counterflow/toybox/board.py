@@ -2,13 +2,15 @@
 
 x runs to the right and y down. The board is drawn `SUPERSAMPLING` times as large with every vertex
 rounded to a whole pixel, and then averaged. No font decides a pixel; that machines agree on the
-rest (Pillow's lines and arcs) is checked by a digest in the tests.
+rest (Pillow's lines and arcs) is checked by a digest in the tests. A `Style` decides how the same
+shapes look: their outlines, how strong their paint is, and how coarse their pixels are.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
@@ -30,6 +32,51 @@ PAINT: dict[str, Color] = {
 }
 INK: Color = (34, 30, 44)
 WHITE: Color = (252, 252, 250)
+SLATE: Color = (40, 48, 50)
+CHALK: Color = (238, 238, 226)
+
+
+def mix(a: Color, b: Color, share: float) -> Color:
+    """`share` of the way from one colour to another."""
+    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
+    return red, green, blue
+
+
+@dataclass(frozen=True)
+class Style:
+    """How shapes are drawn. Every field's value stays tellable in every style."""
+
+    line: Color = INK
+    """Outlines that are not tinted, mouths, whiskers, letters."""
+    paper: Color = WHITE
+    """What a sign is written on."""
+    ground: Color = WHITE
+    fade: float = 0.0
+    """Share of `ground` mixed into every paint …"""
+    wash: float = 0.0
+    """… and into the scenery's."""
+    tint: float = 0.0
+    """Share of the shape's own paint in its outline."""
+    outline: float = 1.0
+    """Factor on the width of outlines."""
+    scenery: float = 0.0
+    """Width of the scenery's outlines."""
+    detail: float = 1.0
+    """Factor on the width of mouths, lids and letters."""
+    features: float = 1.0
+    """Factor on the size of eyes and mouths."""
+    cells: int = 0
+    """Coarse pixels on a side, if any."""
+
+
+LOOKS = {
+    "flat": Style(tint=0.62),
+    "ink": Style(wash=0.72, outline=1.9, scenery=1.8, detail=1.15),
+    "pixel": Style(tint=0.5, outline=2.0, detail=1.45, features=1.3, cells=43),
+    "chalk": Style(
+        line=CHALK, paper=SLATE, ground=SLATE, fade=0.3, wash=0.74, outline=1.3, scenery=1.4
+    ),
+}
 
 
 class Jitter:
@@ -43,17 +90,33 @@ class Jitter:
 
 
 class Board:
-    """A canvas in board coordinates; shapes have an ink outline unless told otherwise."""
+    """A canvas in board coordinates; shapes have an outline unless told otherwise."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, style: Style) -> None:
         self.size = size
+        self.style = style
         self.scale = size * SUPERSAMPLING / BOARD
         side = size * SUPERSAMPLING
         self.canvas = Image.new("RGB", (side, side), WHITE)
         self.draw = ImageDraw.Draw(self.canvas)
 
     def image(self) -> Image.Image:
-        return self.canvas.reduce(SUPERSAMPLING)
+        if not self.style.cells:
+            return self.canvas.reduce(SUPERSAMPLING)
+        coarse = self.canvas.resize((self.style.cells,) * 2, Image.Resampling.NEAREST)
+        return coarse.resize((self.size,) * 2, Image.Resampling.NEAREST)
+
+    def paint(self, color: Color) -> Color:
+        """A colour as this style lays it on."""
+        return mix(color, self.style.ground, self.style.fade)
+
+    def wash(self, color: Color) -> Color:
+        """A colour as this style lays it on scenery."""
+        return mix(color, self.style.ground, self.style.wash)
+
+    def wash_line(self, color: Color) -> Color:
+        """The colour of a line on scenery: the style's own where it outlines scenery."""
+        return self.style.line if self.style.scenery else color
 
     def _px(self, value: float) -> int:
         return int(value * self.scale + 0.5) if value >= 0 else -int(-value * self.scale + 0.5)
@@ -61,11 +124,17 @@ class Board:
     def _points(self, points: Sequence[Point]) -> list[tuple[int, int]]:
         return [(self._px(x), self._px(y)) for x, y in points]
 
+    def _outline(self, fill: Color) -> Color:
+        dark = mix(self.style.line, fill, self.style.tint)
+        return mix(dark, INK, 0.25 * bool(self.style.tint))
+
     def ellipse(
         self, x: float, y: float, rx: float, ry: float, fill: Color, ink: float = 1.4
     ) -> None:
+        """An ellipse around (x, y); `ink` is the outline's width, 0 for none."""
         if ink:
-            self._ellipse(x, y, rx + ink / 2, ry + ink / 2, INK)
+            ink *= self.style.outline
+            self._ellipse(x, y, rx + ink / 2, ry + ink / 2, self._outline(fill))
         self._ellipse(x, y, rx - ink / 2, ry - ink / 2, fill)
 
     def _ellipse(self, x: float, y: float, rx: float, ry: float, fill: Color) -> None:
@@ -75,7 +144,7 @@ class Board:
     def polygon(self, points: Sequence[Point], fill: Color, ink: float = 1.4) -> None:
         self.draw.polygon(self._points(points), fill=fill)
         if ink:
-            self.line([*points, points[0]], INK, ink)
+            self.line([*points, points[0]], self._outline(fill), ink * self.style.outline)
 
     def rectangle(
         self, x0: float, y0: float, x1: float, y1: float, fill: Color, ink: float = 1.4
@@ -89,13 +158,19 @@ class Board:
         for x, y in points:
             self._ellipse(x, y, width / 2, width / 2, fill)
 
+    def limb(self, points: Sequence[Point], fill: Color, width: float, ink: float = 1.4) -> None:
+        """An outlined polyline."""
+        self.line(points, self._outline(fill), width + ink * self.style.outline)
+        self.line(points, fill, width - ink * self.style.outline / 2)
+
+    def stroke(self, points: Sequence[Point], width: float) -> None:
+        """A polyline in the style's line colour."""
+        self.line(points, self.style.line, width * self.style.detail)
+
     def arc(
         self, x: float, y: float, rx: float, ry: float, start: int, end: int, width: float
     ) -> None:
+        """A part of an ellipse's rim in the style's line colour, degrees clockwise from east."""
         box = (self._px(x - rx), self._px(y - ry), self._px(x + rx), self._px(y + ry))
-        self.draw.arc(box, start, end, fill=INK, width=max(1, self._px(width)))
-
-
-def mix(a: Color, b: Color, share: float) -> Color:
-    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
-    return red, green, blue
+        pixels = max(1, self._px(width * self.style.detail))
+        self.draw.arc(box, start, end, fill=self.style.line, width=pixels)

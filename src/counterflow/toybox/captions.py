@@ -1,7 +1,8 @@
 """Says a `Scene` in one sentence, with many phrasings and orders of phrase.
 
 Every choice of words is drawn alone, from the phrasing's seed and the slot's name, so two
-scenes that differ in one field get sentences that differ only in that field's words.
+scenes that differ in one field get sentences that differ only in that field's words. What is
+plain is not said: a plain material, the flat style, looking forward, nothing on the head.
 """
 
 from __future__ import annotations
@@ -23,16 +24,28 @@ PLACES = {
     "snow": ("in the snow", "in winter"),
     "room": ("in a room", "inside a house"),
 }
-SUBJECTS = (
-    "{a_expression} {color} {kind}",
-    "{a_color} {expression} {kind}",
-    "{a_color} {kind} looking {expression}",
-)
-ARMS = {"up": ("with arms up", "with raised arms"), "down": ("with arms down", "with lowered arms")}
+MATERIALS = {
+    "striped": "with stripes",
+    "spotted": "with spots",
+    "wooden": "made of wood",
+    "metal": "made of metal",
+}
+ADJECTIVES = ("expression", "color", "material")
+ARMS = {
+    "up": ("with arms up", "with raised arms"),
+    "down": ("with arms down", "with lowered arms"),
+    "crossed": ("with arms crossed", "with folded arms"),
+}
+FACINGS = {"left": ("facing left", "turned left"), "right": ("facing right", "turned right")}
 HATS = ("wearing {a_hat} hat", "with {a_hat} hat", "in {a_hat} hat")
 SIGNS = ("beside a sign saying {letter}", "by a sign with {letter}", "and a sign saying {letter}")
 THINGS = ("next to {things}", "with {things}", "near {things}")
-DETAILS = ("posture", "arms", "hat", "thing", "sign", "place")
+STYLES = {
+    "ink": ("an ink drawing of", "in ink"),
+    "pixel": ("pixel art of", "in pixels"),
+    "chalk": ("a chalk drawing of", "in chalk"),
+}
+DETAILS = ("posture", "arms", "facing", "hat", "thing", "sign", "place", "style")
 
 
 def caption(scene: Scene, phrasing: int | None = None) -> str:
@@ -41,29 +54,41 @@ def caption(scene: Scene, phrasing: int | None = None) -> str:
     `phrasing` seeds the choice of words and their order; by default the scene's own seed.
     """
     say = Phrasing(scene.seed if phrasing is None else phrasing)
-    subject = say("subject", SUBJECTS).format(
-        expression=scene.expression,
-        a_expression=article(scene.expression),
-        color=scene.color,
-        a_color=article(scene.color),
-        kind=scene.kind,
-    )
     details = {
         "posture": scene.posture,
         "arms": say("arms", ARMS[scene.arms]),
         "place": say("place", PLACES[scene.background]),
     }
+    if scene.facing != "forward":
+        details["facing"] = say("facing", FACINGS[scene.facing])
     if scene.hat != "none":
         details["hat"] = say("hat", HATS).format(a_hat=article(scene.hat))
     if scene.letter != "none":
         details["sign"] = say("sign", SIGNS).format(letter=scene.letter)
     if scene.thing != "none":
         details["thing"] = say("thing", THINGS).format(things=things(scene))
-    words = [details[name] for name in say.order(DETAILS) if name in details]
+    if scene.style != "flat":
+        details["style"] = say("style", STYLES[scene.style])
+    start = [subject(scene, say)]
+    if details.get("style", "").endswith(" of"):
+        start.insert(0, details.pop("style"))
     if say("opening", (True, False, False)):
-        words.remove(details["place"])
-        return f"{details['place']}, {subject} {' '.join(words)}"
-    return f"{subject} {' '.join(words)}"
+        start.insert(0, f"{details.pop('place')},")
+    return " ".join(start + [details[name] for name in say.order(DETAILS) if name in details])
+
+
+def subject(scene: Scene, say: Phrasing) -> str:
+    """The creature, as "a happy red wooden cat" or "a red cat looking happy made of wood"."""
+    words = {"expression": scene.expression, "color": scene.color, "material": scene.material}
+    after = []
+    if say("expression", (True, False, False)):
+        after.append(f"looking {words.pop('expression')}")
+    if scene.material == "plain":
+        del words["material"]
+    elif say("material", (True, False, False)):
+        after.insert(say("material first", (0, len(after))), MATERIALS[words.pop("material")])
+    before = [words[name] for name in say.order(ADJECTIVES) if name in words]
+    return article(" ".join([*before, scene.kind, *after]))
 
 
 def things(scene: Scene) -> str:

@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 from counterflow.toybox.board import BOARD
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
-from counterflow.toybox.scene import COUNTS, VALUES, Scene
+from counterflow.toybox.scene import COUNTS, VALUES, Scene, fields_said
 
 CATEGORIES = {
     1: "change object",
@@ -26,10 +26,14 @@ CATEGORIES = {
     4: "change content",
     5: "change pose",
     6: "change colour",
+    7: "change material",
     8: "change background",
+    9: "change style",
     0: "random",
 }
-"""PIE-Bench's numbers and names of the kinds of edit that this world has."""
+"""PIE-Bench's numbers and names of its ten kinds of edit."""
+
+EXTRAS = ("hat", "letter", "thing")
 
 GROWTH = 2
 """Pixels, on a 128-pixel board, by which a mask is grown beyond the exact difference."""
@@ -50,6 +54,12 @@ class SceneEdit:
         return {k: (before[k], after[k]) for k in before if before[k] != after[k]}
 
     @property
+    def decided(self) -> set[str]:
+        """The fields that the edit decides: those that differ or are only said afterwards."""
+        newly_said = set(fields_said(self.target)) - set(fields_said(self.source))
+        return {*self.changed} | newly_said
+
+    @property
     def prompts(self) -> tuple[str, str]:
         """The captions of both scenes, in the same phrasing."""
         return caption(self.source), caption(self.target)
@@ -65,8 +75,19 @@ class SceneEdit:
 def draw_edit(scene: Scene, category: int, seed: int) -> SceneEdit:
     """An edit of a category. The scene is first given what the edit needs (a hat to remove …)."""
     rng = random.Random(f"edit {seed} {category}")
-    source, target = MAKERS[category](scene, rng)
-    return SceneEdit(source, target, category)
+    edit = SceneEdit(*MAKERS[category](scene, rng), category)
+    for extra in EXTRAS:  # a sampled scene has at most two of them, and so has an edit's
+        if extra not in edit.changed and _crowded(edit):
+            without = {extra: "none"}
+            edit = SceneEdit(edit.source.but(**without), edit.target.but(**without), category)
+    return edit
+
+
+def _crowded(edit: SceneEdit) -> bool:
+    return any(
+        all(getattr(scene, extra) != "none" for extra in EXTRAS)
+        for scene in (edit.source, edit.target)
+    )
 
 
 def _other(rng: random.Random, field: str, *but: Any) -> Any:
@@ -83,6 +104,7 @@ def _with_thing(scene: Scene, rng: random.Random) -> Scene:
 
 
 Pair = tuple[Scene, Scene]
+Maker = Callable[[Scene, random.Random], Pair]
 
 
 def _change_object(scene: Scene, rng: random.Random) -> Pair:
@@ -114,7 +136,7 @@ def _change_content(scene: Scene, rng: random.Random) -> Pair:
 
 
 def _change_pose(scene: Scene, rng: random.Random) -> Pair:
-    field = rng.choice(("arms", "posture"))
+    field = rng.choice(("arms", "posture", "facing"))
     return scene, scene.but(**{field: _other(rng, field, getattr(scene, field))})
 
 
@@ -127,21 +149,26 @@ def _change_color(scene: Scene, rng: random.Random) -> Pair:
     return scene, scene.but(**{field: _other(rng, field, "none", getattr(scene, field))})
 
 
-def _change_background(scene: Scene, rng: random.Random) -> Pair:
-    return scene, scene.but(background=_other(rng, "background", scene.background))
+def _change(field: str) -> Maker:
+    """The maker of edits that change one field which every scene has."""
+
+    def maker(scene: Scene, rng: random.Random) -> Pair:
+        return scene, scene.but(**{field: _other(rng, field, getattr(scene, field))})
+
+    return maker
 
 
 def _random(scene: Scene, rng: random.Random) -> Pair:
     if rng.random() < 0.5:  # quantity
         scene = _with_thing(scene, rng)
         return scene, scene.but(count=_other(rng, "count", scene.count))
-    makers: list[Callable[[Scene, random.Random], Pair]] = [_change_pose, _change_content]
+    makers: list[Maker] = [_change_pose, _change_content]
     first = rng.choice(makers)
     scene, once = first(scene, rng)
     return scene, once.but(color=_other(rng, "color", once.color))
 
 
-MAKERS: dict[int, Callable[[Scene, random.Random], Pair]] = {
+MAKERS: dict[int, Maker] = {
     0: _random,
     1: _change_object,
     2: _add_object,
@@ -149,5 +176,7 @@ MAKERS: dict[int, Callable[[Scene, random.Random], Pair]] = {
     4: _change_content,
     5: _change_pose,
     6: _change_color,
-    8: _change_background,
+    7: _change("material"),
+    8: _change("background"),
+    9: _change("style"),
 }

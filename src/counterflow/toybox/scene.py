@@ -11,29 +11,37 @@ import random
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from counterflow.errors import InputError
+
 KINDS = ("cat", "dog", "rabbit", "bear", "frog")
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "gray")
+MATERIALS = ("plain", "striped", "spotted", "wooden", "metal")
 EXPRESSIONS = ("happy", "sad", "surprised", "sleepy")
-ARMS = ("down", "up")
+ARMS = ("down", "up", "crossed")
 POSTURES = ("standing", "sitting")
+FACINGS = ("forward", "left", "right")
 HATS = ("none", *COLORS)
 LETTERS = ("none", "E", "H", "L", "O", "T", "X")
-THINGS = ("none", "apple", "ball", "star", "cup")
+THINGS = ("none", "apple", "ball", "star", "cup", "flower", "mushroom")
 COUNTS = (1, 2, 3)
 BACKGROUNDS = ("sky", "night", "grass", "beach", "snow", "room")
+STYLES = ("flat", "ink", "pixel", "chalk")
 
 VALUES: dict[str, tuple[Any, ...]] = {
     "kind": KINDS,
     "color": COLORS,
+    "material": MATERIALS,
     "expression": EXPRESSIONS,
     "arms": ARMS,
     "posture": POSTURES,
+    "facing": FACINGS,
     "hat": HATS,
     "letter": LETTERS,
     "thing": THINGS,
     "count": COUNTS,
     "thing_color": COLORS,
     "background": BACKGROUNDS,
+    "style": STYLES,
 }
 """Every field that a caption can name, with its values."""
 
@@ -42,6 +50,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
 class Scene:
     """One creature in one place, perhaps with a hat, a sign and some things beside it.
 
+    `material` is what the body is made of, `facing` is the viewer's left or right.
     `hat` is the hat's colour and `letter` what the sign says; `"none"` means that it is
     absent. Without a `thing`, `count` is 1 and `thing_color` is `"red"`, so that equal
     pictures are equal scenes.
@@ -49,15 +58,18 @@ class Scene:
 
     kind: str = "cat"
     color: str = "orange"
+    material: str = "plain"
     expression: str = "happy"
     arms: str = "down"
     posture: str = "standing"
+    facing: str = "forward"
     hat: str = "none"
     letter: str = "none"
     thing: str = "none"
     count: int = 1
     thing_color: str = "red"
     background: str = "grass"
+    style: str = "flat"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,21 +100,49 @@ class Scene:
         return replace(self, **changes)
 
 
+def fields_said(scene: Scene) -> list[str]:
+    """The fields that the scene has: without a thing, not its count and colour."""
+    return [k for k in VALUES if scene.thing != "none" or k not in ("count", "thing_color")]
+
+
+TRAINING_SEEDS = range(10**9, 2 * 10**9)
+"""Scenes the model and the judge learn from. No demo, test, case or benchmark may use these."""
+
+HELD_OUT_SEEDS = range(2 * 10**9, 2 * 10**9 + 10**6)
+"""Scenes the recipe measures itself on while it trains."""
+
+
+def check_fresh(seed: int, count: int) -> None:
+    """Refuse, with InputError, to measure on scenes that the training has seen."""
+    wanted = range(seed, seed + count)
+    for name, known in (("learned from", TRAINING_SEEDS), ("was tuned on", HELD_OUT_SEEDS)):
+        if wanted.start < known.stop and known.start < wanted.stop:
+            raise InputError(
+                f"the model {name} scenes {known.start} to {known.stop - 1}; "
+                f"seeds {seed} to {wanted.stop - 1} are not fresh"
+            )
+
+
 def sample(seed: int) -> Scene:
-    """The scene of a seed: every field drawn alone, optional things present about half the time."""
+    """The scene of a seed: fields drawn alone, of hat, sign and thing at most two."""
     rng = random.Random(f"scene {seed}")
     thing = rng.choice(THINGS[1:]) if rng.random() < 0.65 else "none"
+    hat = rng.choice(COLORS) if rng.random() < 0.5 else "none"
+    signed = rng.random() < (0.55 if "none" in (thing, hat) else 0.0)
     return Scene(
         kind=rng.choice(KINDS),
         color=rng.choice(COLORS),
+        material=rng.choice(MATERIALS),
         expression=rng.choice(EXPRESSIONS),
         arms=rng.choice(ARMS),
         posture=rng.choice(POSTURES),
-        hat=rng.choice(COLORS) if rng.random() < 0.5 else "none",
-        letter=rng.choice(LETTERS[1:]) if rng.random() < 0.4 else "none",
+        facing=rng.choice(FACINGS),
+        hat=hat,
+        letter=rng.choice(LETTERS[1:]) if signed else "none",
         thing=thing,
         count=1 if thing == "none" else rng.choice(COUNTS),
         thing_color="red" if thing == "none" else rng.choice(COLORS),
         background=rng.choice(BACKGROUNDS),
+        style=rng.choice(STYLES),
         seed=seed,
     )

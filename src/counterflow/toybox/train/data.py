@@ -7,13 +7,9 @@ import torch
 from torch import Tensor
 
 from counterflow.toybox.render import render
-from counterflow.toybox.scene import Scene, sample
+from counterflow.toybox.scene import HELD_OUT_SEEDS, TRAINING_SEEDS, Scene, sample
 
-TRAINING_SEEDS = range(10**9, 2 * 10**9)
-"""Scenes the model learns from. No demo, test, case or benchmark may draw from these."""
-
-HELD_OUT_SEEDS = range(2 * 10**9, 2 * 10**9 + 10**6)
-"""Scenes the recipe measures itself on while it trains."""
+__all__ = ["HELD_OUT_SEEDS", "TRAINING_SEEDS", "pictures", "scenes", "to_model"]
 
 
 def scenes(seeds: range, count: int) -> list[Scene]:

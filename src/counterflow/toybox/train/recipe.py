@@ -1,4 +1,4 @@
-"""The whole recipe: autoencoder, latents, image model, and the pipeline folder they make."""
+"""The whole recipe: autoencoder, decoder, judge, image model, and the pipeline folder they make."""
 
 from __future__ import annotations
 
@@ -8,51 +8,88 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 
 from counterflow.errors import InputError
+from counterflow.prompts import words
 from counterflow.toybox.captions import caption
-from counterflow.toybox.train import stage, transformer, vae
+from counterflow.toybox.scene import Scene
+from counterflow.toybox.train import judge, stage, transformer, vae
 from counterflow.toybox.train.data import TRAINING_SEEDS, scenes
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long each stage trains. The defaults take about two hours on two cores."""
+    """How long each stage trains. The defaults take about two hours on two processor cores."""
 
     seed: int = 1
-    vae_steps: int = 4600
-    vae_scenes: int = 6000
-    scenes: int = 30_000
+    vae_steps: int = 4200
+    vae_scenes: int = 8000
+    scenes: int = 24_000
     phrasings: int = 4
-    steps: int = 2500
+    steps: int = 2900
     batch: int = 64
-    decoder_steps: int = 1500
+    decoder_steps: int = 2500
+    judge_steps: int = 2500
+    judged: int = 12_000
+    held_out: int = 500
     compile: bool = True
 
 
+LONGER = {
+    "vae_steps": 20_000,
+    "vae_scenes": 20_000,
+    "scenes": 120_000,
+    "steps": 40_000,
+    "decoder_steps": 20_000,
+    "judge_steps": 10_000,
+    "judged": 40_000,
+}
+"""What is trained longer, by default, where there is a GPU."""
+
+
+def choose(device: torch.device, **given: Any) -> Recipe:
+    """The recipe for a device: what is given, and its defaults for what is None."""
+    longer = LONGER if device.type == "cuda" else {}
+    return Recipe(**{**longer, **{k: v for k, v in given.items() if v is not None}})
+
+
 def train(
-    folder: Path, recipe: Recipe, log: stage.Log, minutes: float | None = None
+    folder: Path,
+    recipe: Recipe,
+    log: stage.Log,
+    minutes: float | None = None,
+    device: torch.device = stage.CPU,
 ) -> Path | None:
     """Run every stage that is not done yet; returns the pipeline folder, or None if time ran out.
 
-    Everything lies in `folder`: checkpoints, `recipe.json`, `log.jsonl` and at last `pipeline/`.
+    Everything lies in `folder`: checkpoints, `recipe.json`, `log.jsonl`, `judge/` and at last
+    `pipeline/`.
     Raises InputError if the folder holds another recipe's run.
     """
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     claim(folder, recipe)
-    encoded = vae.train(
-        folder, log, recipe.vae_steps, recipe.seed, pictured=recipe.vae_scenes, deadline=deadline
-    )
+    limits: dict[str, Any] = {"deadline": deadline, "device": device, "held_out": recipe.held_out}
+    encoded = vae.train(folder, log, recipe.vae_steps, recipe.seed, recipe.vae_scenes, **limits)
     if encoded is None:
         return None
-    autoencoder = AutoencoderKL.from_pretrained(encoded).eval()
+    few = min(4000, recipe.vae_scenes)
+    refined = vae.refine(encoded, folder, log, recipe.decoder_steps, recipe.seed, few, **limits)
+    if refined is None:
+        return None
+    autoencoder = AutoencoderKL.from_pretrained(refined).eval()
+    judged = judge.train(
+        folder, log, autoencoder, recipe.judge_steps, recipe.seed, recipe.judged, **limits
+    )
+    if judged is None:
+        return None
     learned = scenes(TRAINING_SEEDS, recipe.scenes)
     torch.manual_seed(recipe.seed)
     texts = transformer.Texts([caption(scene) for scene in learned])
-    data = transformer.dataset(autoencoder, texts, learned, recipe.phrasings, folder, log)
+    data = transformer.dataset(autoencoder, texts, learned, recipe.phrasings, folder, log, device)
     trained = transformer.train(
         folder,
         log,
@@ -63,21 +100,11 @@ def train(
         recipe.batch,
         compile=recipe.compile,
         deadline=deadline,
+        device=device,
     )
     if trained is None:
         return None
-    refined = vae.refine(
-        autoencoder,
-        folder,
-        log,
-        recipe.decoder_steps,
-        recipe.seed,
-        pictured=min(4000, recipe.vae_scenes),
-        deadline=deadline,
-    )
-    if not refined:
-        return None
-    return assemble(folder / "pipeline", autoencoder, *trained)
+    return assemble(folder / "pipeline", autoencoder, *trained, known_words(learned, recipe))
 
 
 def claim(folder: Path, recipe: Recipe) -> None:
@@ -93,9 +120,16 @@ def claim(folder: Path, recipe: Recipe) -> None:
 
 
 def assemble(
-    out: Path, autoencoder: AutoencoderKL, model: torch.nn.Module, texts: transformer.Texts
+    out: Path,
+    autoencoder: AutoencoderKL,
+    model: torch.nn.Module,
+    texts: transformer.Texts,
+    words: list[str],
 ) -> Path:
-    """Write a genuine `StableDiffusion3Pipeline` folder in half precision."""
+    """Write a genuine `StableDiffusion3Pipeline` folder in half precision.
+
+    `words.json` in it lists the words that the model learned.
+    """
     fresh = transformer.build()
     fresh.load_state_dict(model.state_dict())
     coder = vae.build()  # also fresh: a loaded one remembers from which folder
@@ -121,6 +155,13 @@ def assemble(
         config.write_text(
             json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2)
         )
+    (part / "words.json").write_text(json.dumps(words) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)
     return out
+
+
+def known_words(scenes: list[Scene], recipe: Recipe) -> list[str]:
+    """Every word of the captions that the scenes were learned with, in order."""
+    said = transformer.phrasings(scenes, recipe.phrasings)
+    return sorted({word for captions in said for each in captions for word in words(each)})

@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+CPU = torch.device("cpu")
+
 
 @runtime_checkable
 class Stateful(Protocol):
@@ -57,7 +59,7 @@ def run(
     path = folder / f"{name}.pt"
     first = 0
     if path.exists():
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         first = saved["step"]
         for key, part in parts.items():
             part.load_state_dict(saved[key])
@@ -96,16 +98,54 @@ def cosine(step: int, steps: int, warmup: int = 200, floor: float = 0.02) -> flo
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+def set_rate(optimizer: Optimizer, factor: float) -> None:
     """Scale every parameter group's learning rate from its own initial value."""
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
         group["lr"] = group["initial_lr"] * factor
 
 
-def descend(
-    loss: Tensor, parameters: Iterable[nn.Parameter], *optimizers: torch.optim.Optimizer
-) -> float:
+class Muon:
+    """Muon over weights of two or more dimensions; a convolution's is a matrix of its outputs."""
+
+    def __init__(self, weights: Iterable[nn.Parameter], rate: float, decay: float = 0.0) -> None:
+        self.weights = [(w, nn.Parameter(w.detach().flatten(1))) for w in weights]  # one storage
+        self.optimizer = torch.optim.Muon(
+            [matrix for _, matrix in self.weights],
+            lr=rate,
+            weight_decay=decay,
+            adjust_lr_fn="match_rms_adamw",
+            ns_steps=4,
+        )
+        self.param_groups = self.optimizer.param_groups
+
+    def zero_grad(self) -> None:
+        for weight, _ in self.weights:
+            weight.grad = None
+
+    def step(self) -> None:
+        for weight, matrix in self.weights:
+            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
+        self.optimizer.step()
+
+    def state_dict(self) -> Any:
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: Any, /) -> None:
+        self.optimizer.load_state_dict(state)
+        self.param_groups = self.optimizer.param_groups
+
+
+class Optimizer(Stateful, Protocol):
+    """What a descent needs of an optimizer."""
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self) -> None: ...
+    def step(self) -> Any: ...
+
+
+def descend(loss: Tensor, parameters: Iterable[nn.Parameter], *optimizers: Optimizer) -> float:
     """One step down a loss, the gradient clipped at norm 1; returns the norm before."""
     for optimizer in optimizers:
         optimizer.zero_grad()
@@ -134,4 +174,4 @@ class Average:
         return self.shadow
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.shadow = state
+        self.shadow = {k: v.to(self.shadow[k].device) for k, v in state.items()}

@@ -31,8 +31,8 @@ from transformers import (
 LENGTH = 36
 """Tokens that each tokenizer keeps of a prompt."""
 
-CLIP_MERGES = 140
-T5_MERGES = 145
+CLIP_MERGES = 222
+T5_MERGES = 232
 
 
 def clip_tokenizer(captions: list[str], pad: str) -> CLIPTokenizer:

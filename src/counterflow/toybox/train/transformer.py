@@ -16,7 +16,7 @@ from counterflow.toybox.train import stage, text
 from counterflow.toybox.train.attention import TrainingAttention
 from counterflow.toybox.train.data import pictures, to_model
 
-T5_CONTENT = 34
+T5_CONTENT = 36
 """T5 tokens computed in training; the last is padding and stands for all that follow it."""
 
 
@@ -74,11 +74,13 @@ class Texts(nn.Module):
         )
 
     def forward(self, tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Text stream `[n, 36 + 34, 256]` and pooled `[n, 128]`, as SD3's pipeline makes them."""
-        first = self.encoder(tokens[0].long(), output_hidden_states=True)
-        second = self.encoder_2(tokens[1].long(), output_hidden_states=True)
+        """Text stream `[n, 36 + 36, 256]` and pooled `[n, 128]`, as SD3's pipeline makes them."""
+        device = self.encoder.device
+        ids = [each.to(device).long() for each in tokens]
+        first = self.encoder(ids[0], output_hidden_states=True)
+        second = self.encoder_2(ids[1], output_hidden_states=True)
         clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-        t5 = self.encoder_3(tokens[2].long())[0]
+        t5 = self.encoder_3(ids[2])[0]
         clip = nn.functional.pad(clip, (0, t5.shape[-1] - clip.shape[-1]))
         return torch.cat([clip, t5], dim=1), torch.cat(
             [first.text_embeds, second.text_embeds], dim=-1
@@ -95,16 +97,20 @@ class Dataset:
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, scenes: list[Scene], log: stage.Log) -> Tensor:
+def encode(
+    vae: AutoencoderKL, scenes: list[Scene], log: stage.Log, device: torch.device = stage.CPU
+) -> Tensor:
     """Normalised latents of rendered scenes, `[n, 16, 16, 16]` in half precision."""
+    vae.to(device)
     out = torch.empty(len(scenes), 16, 16, 16, dtype=torch.float16)
     for start in range(0, len(scenes), 64):
-        part = to_model(pictures(scenes[start : start + 64]))
-        with torch.autocast("cpu", torch.bfloat16):
+        part = to_model(pictures(scenes[start : start + 64]).to(device))
+        with torch.autocast(device.type, torch.bfloat16):
             mode = vae.encode(part).latent_dist.mode().float()
         out[start : start + 64] = (mode - vae.config.shift_factor) * vae.config.scaling_factor
         if start % 6400 == 0:
             log("latents", done=start, of=len(scenes))
+    vae.cpu()
     return out
 
 
@@ -112,23 +118,26 @@ def dataset(
     vae: AutoencoderKL,
     texts: Texts,
     scenes: list[Scene],
-    phrasings: int,
+    count: int,
     folder: Path,
     log: stage.Log,
+    device: torch.device = stage.CPU,
 ) -> Dataset:
-    """Encode scenes once; each gets `phrasings` captions, so epochs differ in their words."""
+    """Encode scenes once; each gets `count` captions, so epochs differ in their words."""
     path = folder / "latents.pt"
     if not path.exists():
-        stage.save(path, {"latents": encode(vae, scenes, log)})
+        stage.save(path, {"latents": encode(vae, scenes, log, device)})
     latents = torch.load(path, weights_only=True)["latents"]
-    tokens = [
-        texts.tokens([caption(scene, scene.seed * phrasings + p) for scene in scenes])
-        for p in range(phrasings)
-    ]
+    tokens = [texts.tokens(captions) for captions in phrasings(scenes, count)]
     return Dataset(latents, tokens, texts.tokens([""]))
 
 
-def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+def phrasings(scenes: list[Scene], count: int) -> list[list[str]]:
+    """`count` captions of every scene, `[count][scene]`."""
+    return [[caption(scene, scene.seed * count + p) for scene in scenes] for p in range(count)]
+
+
+def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[stage.Optimizer]:
     """Muon for the blocks' matrices, AdamW for everything else."""
     matrices = [
         p
@@ -138,9 +147,7 @@ def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[torch.op
     chosen = {id(p) for p in matrices}
     rest = [p for p in [*model.parameters(), *texts.parameters()] if id(p) not in chosen]
     return [
-        torch.optim.Muon(
-            matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw", ns_steps=4
-        ),
+        stage.Muon(matrices, rate, decay=0.01),
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
 
@@ -172,12 +179,13 @@ def train(
     rate: float = 1e-3,
     compile: bool = True,
     deadline: float = math.inf,
+    device: torch.device = stage.CPU,
 ) -> tuple[SD3Transformer2DModel, Texts] | None:
     """Flow matching on latents; returns the averaged models, or None if time ran out."""
     torch.manual_seed(seed)
     model = build()
     model.set_attn_processor(TrainingAttention())
-    networks = nn.ModuleDict({"transformer": model, "texts": texts})
+    networks = nn.ModuleDict({"transformer": model, "texts": texts}).to(device)
     optimizer = optimizers(model, texts, rate)
     average = stage.Average(networks)
     forward = torch.compile(model) if compile else model
@@ -186,8 +194,8 @@ def train(
     def step(i: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + i)
         x, tokens = batch_of(data, batch, rng)
-        noise = torch.randn(x.shape, generator=rng)
-        sigma = torch.sigmoid(torch.randn(batch, generator=rng) + 0.2)
+        x, noise = x.to(device), torch.randn(x.shape, generator=rng).to(device)
+        sigma = torch.sigmoid(torch.randn(batch, generator=rng) + 0.2).to(device)
         s = sigma[:, None, None, None]
         # T5's padding has no position, so 1 token of weight n is n tokens: any length is learned.
         most = float(256 - T5_CONTENT + 1)
@@ -203,14 +211,14 @@ def train(
         )
         for each in optimizer:
             stage.set_rate(each, stage.cosine(i, steps))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             features, pooled = texts(tokens)
             velocity = forward(
                 hidden_states=(1 - s) * x + s * noise,
                 timestep=1000 * sigma,
                 encoder_hidden_states=features,
-                pooled_projections=pooled[other],
-                joint_attention_kwargs={"bias": bias},
+                pooled_projections=pooled[other.to(device)],
+                joint_attention_kwargs={"bias": bias.to(device)},
                 return_dict=False,
             )[0]
         value = (velocity.float() - (noise - x)).square().mean()
@@ -223,4 +231,5 @@ def train(
     if not stage.run("transformer", steps, step, parts, folder, log, deadline=deadline):
         return None
     networks.load_state_dict(average.shadow)
+    networks.cpu()
     return model, texts

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
+from counterflow.toybox.scene import STYLES, Scene
 from counterflow.toybox.train import stage
 from counterflow.toybox.train.data import HELD_OUT_SEEDS, TRAINING_SEEDS, pictures, scenes, to_model
 
@@ -32,11 +33,19 @@ def build(channels: tuple[int, ...] = (16, 32, 64, 128)) -> AutoencoderKL:
     )
 
 
-def loss(picture: Tensor, output: Tensor, kl: Tensor) -> Tensor:
-    """L1 + L2 + L1 of the gradients (thin lines count) + a faint pull to a unit Gaussian."""
+def loss(picture: Tensor, output: Tensor, square: float = 1.0) -> Tensor:
+    """L1 + L2 + L1 of the gradients (thin lines count)."""
     error = output - picture
     edges = sum(error.diff(dim=dim).abs().mean() for dim in (-1, -2))
-    return error.abs().mean() + error.square().mean() + edges + 3e-4 * kl.mean()
+    return error.abs().mean() + square * error.square().mean() + edges
+
+
+def optimizers(model: nn.Module) -> list[stage.Optimizer]:
+    """Muon for the convolutions (5 dB ahead of AdamW after 500 steps), AdamW for the rest."""
+    kernels = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim == 1]
+    adamw = torch.optim.AdamW(rest, lr=1.5e-3, betas=(0.9, 0.99), weight_decay=0.0)
+    return [stage.Muon(kernels, 5e-3), adamw]
 
 
 def train(
@@ -44,20 +53,20 @@ def train(
     log: stage.Log,
     steps: int,
     seed: int,
+    pictured: int,
     batch: int = 16,
     crop: int = 64,
-    pictured: int = 6000,
+    held_out: int = 500,
     deadline: float = math.inf,
+    device: torch.device = stage.CPU,
 ) -> Path | None:
     """Train on crops of fresh renders; returns the saved folder, or None if time ran out."""
     out = folder / "vae"
     if out.exists():
         return out
     torch.manual_seed(seed)
-    model = build()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4
-    )
+    model = build().to(device)
+    optimizer = optimizers(model)
     pool = pictures(scenes(TRAINING_SEEDS, pictured))
 
     def step(i: int) -> dict[str, float]:
@@ -67,69 +76,87 @@ def train(
         crops = [
             pool[r, :, y : y + crop, x : x + crop] for r, (y, x) in zip(rows, corners, strict=True)
         ]
-        x = to_model(torch.stack(crops))
-        stage.set_rate(optimizer, stage.cosine(i, steps))
-        with torch.autocast("cpu", torch.bfloat16):
+        x = to_model(torch.stack(crops).to(device))
+        for each in optimizer:
+            stage.set_rate(each, stage.cosine(i, steps))
+        with torch.autocast(device.type, torch.bfloat16):
             latent = model.encode(x).latent_dist
-            y = model.decode(
-                latent.mean + latent.std * torch.randn(latent.mean.shape, generator=rng)
-            ).sample
-        value = loss(x, y.float(), latent.kl().float() / latent.mean[0].numel())
-        stage.descend(value, model.parameters(), optimizer)
+            noise = torch.randn(latent.mean.shape, generator=rng).to(device)
+            y = model.decode(latent.mean + latent.std * noise).sample
+        kl = latent.kl().float().mean() / latent.mean[0].numel()
+        value = loss(x, y.float()) + 3e-4 * kl  # a faint pull to a unit Gaussian
+        stage.descend(value, model.parameters(), *optimizer)
         return {"loss": value.item()}
 
-    parts: dict[str, stage.Stateful] = {"model": model, "optimizer": optimizer}
+    parts: dict[str, stage.Stateful] = {"model": model}
+    parts |= {f"optimizer{i}": each for i, each in enumerate(optimizer)}
     if not stage.run("vae", steps, step, parts, folder, log, deadline=deadline):
         return None
-    held_out = to_model(pictures(scenes(HELD_OUT_SEEDS, 200)))
-    shift, scale = latent_statistics(model, held_out)
+    model.cpu()
+    fresh = to_model(pictures(scenes(HELD_OUT_SEEDS, min(held_out, 200))))
+    shift, scale = latent_statistics(model, fresh)
     model.register_to_config(shift_factor=shift, scaling_factor=scale)
-    log("vae", held_out_psnr=psnr(model, held_out), shift=shift, scale=scale)
+    log("vae", held_out_psnr=psnr(model, fresh), shift=shift, scale=scale)
     model.save_pretrained(part := out.with_suffix(".part"))
     part.rename(out)  # a kill leaves no half folder that would count as done
     return out
 
 
 def refine(
-    model: AutoencoderKL,
+    encoded: Path,
     folder: Path,
     log: stage.Log,
     steps: int,
     seed: int,
+    pictured: int,
     batch: int = 4,
-    pictured: int = 4000,
+    held_out: int = 500,
     deadline: float = math.inf,
-) -> bool:
+    device: torch.device = stage.CPU,
+) -> Path | None:
     """Train the decoder alone, on whole pictures: sharper pictures, the same latents.
 
-    The encoder's work is done once, so nearly all the time goes to what is learned. Returns
-    False if time ran out.
+    The encoder's work is done once, so nearly all the time goes to what is learned. Returns the
+    folder of the autoencoder, or None if time ran out.
     """
-    if not steps:
-        return True
-    optimizer = torch.optim.AdamW(
-        model.decoder.parameters(), lr=6e-4, betas=(0.9, 0.99), weight_decay=1e-4
-    )
+    out = folder / "decoder"
+    if out.exists() or not steps:
+        return out if steps else encoded
+    model = AutoencoderKL.from_pretrained(encoded).eval().to(device)
+    optimizer = optimizers(model.decoder)
     pool = pictures(scenes(TRAINING_SEEDS, pictured))
     with torch.no_grad():
-        latents = torch.cat([model.encode(to_model(x)).latent_dist.mode() for x in pool.split(50)])
+        parts_ = [model.encode(to_model(x.to(device))).latent_dist.mode() for x in pool.split(50)]
+    latents = torch.cat(parts_)
 
     def step(i: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed * 2_000_003 + i)
         rows = torch.randint(len(pool), (batch,), generator=rng)
-        stage.set_rate(optimizer, stage.cosine(i, steps))
-        with torch.autocast("cpu", torch.bfloat16):
-            y = model.decode(latents[rows]).sample
-        value = loss(to_model(pool[rows]), y.float(), torch.zeros(()))
-        stage.descend(value, model.decoder.parameters(), optimizer)
+        for each in optimizer:
+            stage.set_rate(each, 0.5 * stage.cosine(i, steps))
+        with torch.autocast(device.type, torch.bfloat16):
+            y = model.decode(latents[rows.to(device)]).sample
+        value = loss(to_model(pool[rows].to(device)), y.float(), square=20.0)
+        stage.descend(value, model.decoder.parameters(), *optimizer)
         return {"loss": value.item()}
 
-    parts: dict[str, stage.Stateful] = {"model": model, "optimizer": optimizer}
+    parts: dict[str, stage.Stateful] = {"model": model}
+    parts |= {f"optimizer{i}": each for i, each in enumerate(optimizer)}
     if not stage.run("decoder", steps, step, parts, folder, log, deadline=deadline):
-        return False
-    held_out = to_model(pictures(scenes(HELD_OUT_SEEDS, 200)))
-    log("decoder", held_out_psnr=psnr(model, held_out))
-    return True
+        return None
+    figures = by_style(model.cpu(), scenes(HELD_OUT_SEEDS, held_out))
+    log("decoder", **{f"held_out_psnr_{style}": value for style, value in figures.items()})
+    model.save_pretrained(part := out.with_suffix(".part"))
+    part.rename(out)
+    return out
+
+
+def by_style(model: AutoencoderKL, scenes: list[Scene]) -> dict[str, float]:
+    """Mean PSNR in dB of a round trip: of all scenes, and of those of each style."""
+    groups = {style: [s for s in scenes if s.style == style] for style in STYLES}
+    figures = {k: psnr(model, to_model(pictures(group))) for k, group in groups.items() if group}
+    total = sum(figures[style] * len(groups[style]) for style in figures) / len(scenes)
+    return {"all": total} | figures
 
 
 @torch.no_grad()
@@ -144,7 +171,13 @@ def psnr(model: AutoencoderKL, pictures: Tensor) -> float:
     """Mean PSNR in dB of a round trip, over pictures in −1…1."""
     total = 0.0
     for part in pictures.split(20):
-        back = model.decode(model.encode(part).latent_dist.mode()).sample.clamp(-1, 1)
-        mse = ((back - part) / 2).square().flatten(1).mean(1)
+        mse = ((round_trip(model, part) - part) / 2).square().flatten(1).mean(1)
         total += (-10 * mse.log10()).sum().item()
     return total / len(pictures)
+
+
+@torch.no_grad()
+def round_trip(model: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Pictures in −1…1, encoded and decoded again."""
+    back: Tensor = model.decode(model.encode(pictures).latent_dist.mode()).sample
+    return back.clamp(-1, 1)

@@ -1,0 +1,124 @@
+"""The judge: reads a toybox picture field by field, and says how sure it is.
+
+A small classifier of five strided convolutions, trained on renders and on their round trips
+through the autoencoder (`counterflow.toybox.train.judge`), never on generated pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from counterflow.errors import ModelError
+from counterflow.toybox.board import BOARD
+from counterflow.toybox.scene import VALUES, Scene, fields_said
+
+WIDTHS = (3, 32, 64, 128, 192, 256)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A field's most probable value, and its probability."""
+
+    value: Any
+    probability: float
+
+
+Reading = dict[str, Verdict]
+"""By field. What hangs on a thing (its colour and count) is left out where there is none."""
+
+
+class Judge(nn.Module):
+    """Logits for every field of pictures of 128×128 in −1…1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        for before, after in pairwise(WIDTHS):
+            size = 5 if before == 3 else 3
+            stages += [
+                nn.Conv2d(before, after, size, stride=2, padding=size // 2, bias=False),
+                nn.BatchNorm2d(after),
+                nn.SiLU(),
+            ]
+        self.body = nn.Sequential(*stages, nn.Flatten())
+        features = WIDTHS[-1] * (BOARD // 2 ** (len(WIDTHS) - 1)) ** 2
+        self.heads = nn.ModuleDict({k: nn.Linear(features, len(v)) for k, v in VALUES.items()})
+
+    def forward(self, pictures: Float[Tensor, "n 3 128 128"]) -> dict[str, Tensor]:
+        """By field, logits `[n, values]`."""
+        features = self.body(pictures)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    @torch.no_grad()
+    def read(self, pictures: Sequence[Image.Image], batch: int = 64) -> Iterator[Reading]:
+        """A reading of each picture, whatever its size. Call on a judge in `eval` mode."""
+        for start in range(0, len(pictures), batch):
+            part = [_pixels(picture) for picture in pictures[start : start + batch]]
+            yield from self.read_pixels(torch.stack(part))
+
+    @torch.no_grad()
+    def read_pixels(self, pictures: Float[Tensor, "n 3 128 128"]) -> list[Reading]:
+        """A reading of each picture of a tensor in −1…1."""
+        best = {k: logits.softmax(-1).max(-1) for k, logits in self(pictures).items()}
+        readings = []
+        for i in range(len(pictures)):
+            reading = {
+                name: Verdict(VALUES[name][int(where[i])], float(probability[i]))
+                for name, (probability, where) in best.items()
+            }
+            if reading["thing"].value == "none":
+                del reading["count"], reading["thing_color"]
+            readings.append(reading)
+        return readings
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    sized = picture.convert("RGB")
+    if sized.size != (BOARD, BOARD):
+        sized = sized.resize((BOARD, BOARD), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(sized)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def right(scene: Scene, reading: Reading) -> dict[str, bool]:
+    """By each field that the scene's caption says, whether it was read as it is."""
+    return {
+        name: name in reading and reading[name].value == getattr(scene, name)
+        for name in fields_said(scene)
+    }
+
+
+def folder() -> Path:
+    """Where the bundled judge lies, with its held-out accuracy."""
+    return Path(str(files("counterflow.toybox") / "weights" / "judge"))
+
+
+@cache
+def load(where: Path | None = None) -> Judge:
+    """The bundled judge, or one of a training folder. Raises ModelError if it is not there."""
+    path = (where or folder()) / "judge.safetensors"
+    if not path.is_file():
+        raise ModelError(f"no judge at {path}")
+    judge = Judge()
+    judge.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return judge.eval()
+
+
+def accuracy(where: Path | None = None) -> dict[str, dict[str, float]]:
+    """The judge's held-out accuracy by field, on `renders` and on `round_trips` of them."""
+    path = (where or folder()) / "accuracy.json"
+    known: dict[str, dict[str, float]] = json.loads(path.read_text())
+    return known
