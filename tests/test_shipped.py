@@ -177,18 +177,18 @@ def test_a_mask_keeps_the_outside(editor: Editor, picture: Image.Image) -> None:
     assert kept < 0.1 * changed
 
 
-def test_the_text_control_keeps_and_lets_edit(editor: Editor) -> None:
-    """At ratio 1.0 edits succeed nearly as often as without, and more of the rest is kept."""
+def test_the_text_control_lets_edit(editor: Editor) -> None:
+    """At ratio 1.0 edits succeed nearly as often as without it, and the other fields are kept."""
     invert = InvertSettings(steps=10, iterations=1)
 
     def row(ratio: float) -> dict[str, Any]:
         settings = EditSettings(text_ratio=ratio)
-        measured = measure_edits(editor, judge.load(), 30, 660_000, invert, settings)
+        measured = measure_edits(editor, judge.load(), 20, 660_000, invert, settings)
         return summarise(measured)[-1]
 
     free, held = row(0.0), row(1.0)
-    assert held["background PSNR"] > free["background PSNR"]
-    assert held["success"] >= 0.8 * free["success"] > 0.4
+    assert held["success"] >= 0.8 * free["success"] > 0.6
+    assert held["kept"] > 0.97
 
 
 def test_composed_embeddings_draw_the_target(editor: Editor) -> None:
