@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from diffusers import (
 )
 
 from counterflow.backbones.sd3 import SD3
+from counterflow.cli import main
+from counterflow.edit.editor import Editor
 from counterflow.toybox.captions import caption
+from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
 from counterflow.toybox.train import text
 
@@ -83,3 +87,44 @@ def tiny() -> SD3:
 def tiny_medium() -> SD3:
     """A tiny random SD3.5-medium-like model: dual attention, normalised queries and keys."""
     return SD3(tiny_pipeline(dual_attention=True), "tiny-medium")
+
+
+@pytest.fixture(scope="module", params=["tiny", "tiny_medium"])
+def editor(request: pytest.FixtureRequest) -> Editor:
+    """Both models in turn; every test here leaves them as they were."""
+    return Editor(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(scope="module")
+def one(tiny: Any) -> Editor:
+    """One model, where which it is cannot matter."""
+    return Editor(tiny)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny random pipeline as a folder."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_pipeline().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    render(sample(1)).save(path)
+    return path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the command line in this process; exit code, stdout, stderr."""
+
+    def run(*args: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(a) for a in args])
+        out = capsys.readouterr()
+        assert "Traceback" not in out.err
+        return int(stop.value.code or 0), out.out, out.err
+
+    return run

@@ -13,63 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import tiny_pipeline
-from counterflow.cli import main, measures, show
+from counterflow.cli import measures, show
 from counterflow.edit.settings import InvertSettings
 from counterflow.images import read_settings
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import VALUES, sample
-
-SOURCE = caption(sample(1))
-TARGET = caption(sample(1).but(color="blue"))
-FAST = ["--steps", "4", "--iterations", "1"]
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny random pipeline as a folder."""
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tiny_pipeline().save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "picture.png"
-    render(sample(1)).save(path)
-    return path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process; exit code, stdout, stderr."""
-
-    def run(*args: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(a) for a in args])
-        out = capsys.readouterr()
-        assert "Traceback" not in out.err
-        return int(stop.value.code or 0), out.out, out.err
-
-    return run
-
-
-def edit_args(picture: Path, model: str, output: Path, *more: str | Path) -> list[str | Path]:
-    words = ["--source", SOURCE, "--target", TARGET]
-    return ["edit", picture, *words, "-o", output, "--model", model, *FAST, *more]
-
-
-def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
-    """One clear line on stderr with these words, nothing on stdout, and the documented code."""
-    got, out, err = result
-    lines = [line for line in err.splitlines() if "warning:" not in line]
-    assert (got, out, len(lines)) == (code, "", 1), err
-    assert lines[0].startswith("counterflow: ")
-    for word in words:
-        assert word in lines[0]
+from tools import FAST, PROMPT, TARGET, Run, edit_args, refused
 
 
 def test_edit_json(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
@@ -121,7 +71,7 @@ def test_grid_and_mask(picture: Path, model: str, run: Run, tmp_path: Path) -> N
     assert run(*edit_args(picture, model, tmp_path / "edit.png", *more))[0] == 0
     assert Image.open(tmp_path / "grid.png").width > 2 * 128
     run(*edit_args(picture, model, tmp_path / "free.png"))
-    args = ["--source", SOURCE, "-o", tmp_path / "again.png", "--model", model, *FAST]
+    args = ["--source", PROMPT, "-o", tmp_path / "again.png", "--model", model, *FAST]
     run("reconstruct", picture, *args)
     masked, free, again = (
         np.asarray(Image.open(tmp_path / f"{name}.png"), int)[112:]
@@ -139,7 +89,7 @@ def test_replay_makes_it_again(
     out, more = tmp_path / "made.png", ["--model", model]
     args: dict[str, list[str | Path]] = {
         "edit": edit_args(picture, model, out, "--attention-ratio", "0.5", "--text-blocks", "0-1"),
-        "reconstruct": ["reconstruct", picture, "--source", SOURCE, "-o", out, *more, *FAST],
+        "reconstruct": ["reconstruct", picture, "--source", PROMPT, "-o", out, *more, *FAST],
         "generate": ["generate", "a cat", "-o", out, *more, "--steps", "3", "--seed", "5"],
     }
     assert run(*args[command])[0] == 0
@@ -188,7 +138,7 @@ def test_odd_pictures_keep_their_size(name: str, model: str, run: Run, tmp_path:
 
 def test_long_prompt_is_reported(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
     long = "a red cat " * 40
-    args = ["edit", picture, "--source", SOURCE, "--target", long, "-o", tmp_path / "e.png"]
+    args = ["edit", picture, "--source", PROMPT, "--target", long, "-o", tmp_path / "e.png"]
     code, _, err = run(*args, "--model", model, *FAST)
     assert code == 0
     assert re.search(r"warning: .* too long for clip_l; not seen: ", err)
@@ -198,7 +148,7 @@ def test_long_prompt_is_reported(picture: Path, model: str, run: Run, tmp_path: 
 
 
 def test_equal_prompts_are_warned_of(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
-    args = ["edit", picture, "--source", SOURCE, "--target", SOURCE, "-o", tmp_path / "e.png"]
+    args = ["edit", picture, "--source", PROMPT, "--target", PROMPT, "-o", tmp_path / "e.png"]
     code, _, err = run(*args, "--model", model, *FAST)
     assert code == 0 and "equals the source" in err
 

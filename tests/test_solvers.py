@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from counterflow.errors import NumericsError
-from counterflow.flow import Branch, Counter, Field, Grid, Step, first_steps, guided
+from counterflow.flow import Branch, Counter, Field, Grid, Step, guided, within
 from counterflow.inversion.solvers import SOLVERS, Euler, FixedPoint, Solver
 from counterflow.inversion.trajectory import (
     Trajectory,
@@ -102,8 +102,8 @@ def test_a_grid_is_walked_both_ways(steps: int, data: st.DataObject) -> None:
 @given(steps=st.integers(1, 40), ratio=st.integers(0, 20).map(lambda n: n / 20))
 def test_the_first_steps_are_a_share_rounded_down(steps: int, ratio: float) -> None:
     """A window is the longest prefix of at most `ratio * steps` steps; 0.15 of 30 are 4."""
-    assert sum(first_steps(0.15, Step(k, 30, 0.5)) for k in range(30)) == 4
-    inside = [first_steps(ratio, Step(k, steps, 0.5)) for k in range(steps)]
+    assert sum(within(0.15, Step(k, 30, 0.5)) for k in range(30)) == 4
+    inside = [within(ratio, Step(k, steps, 0.5)) for k in range(steps)]
     assert inside == sorted(inside, reverse=True)
     assert sum(inside) <= ratio * steps + 1e-9 < sum(inside) + 1
 

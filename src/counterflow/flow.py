@@ -128,9 +128,15 @@ def passes(scale: float) -> int:
     return 1 if scale == 1 else 2
 
 
-def first_steps(ratio: float, step: Step) -> bool:
-    """Whether a step lies in the first `ratio` of all steps, counted from the noise end.
+Window = float | tuple[float, float]
+"""Some of the steps, as a share counted from the noise end, or from which share to which."""
 
-    The number of steps is rounded down, as FTEdit's 0.15 of 30 steps are 4.
+
+def within(window: Window, step: Step) -> bool:
+    """Whether a step lies in a window of all steps, skipped ones included.
+
+    Numbers of steps are rounded down, as FTEdit's 0.15 of 30 steps are 4.
     """
-    return step.index < math.floor(ratio * step.count + 1e-9)
+    first, last = window if isinstance(window, tuple) else (0.0, window)
+    start, stop = (math.floor(share * step.count + 1e-9) for share in (first, last))
+    return start <= step.index < stop

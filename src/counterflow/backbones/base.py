@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -112,3 +112,12 @@ def field_of(backbone: Backbone, conditioning: Conditioning) -> Field:
         return backbone.velocity(x, step.sigma, conditioning)
 
     return velocity
+
+
+def stacked(conditionings: Sequence[Conditioning]) -> Conditioning:
+    """Several prompts as one batch; its words and rows are the first one's."""
+    first = conditionings[0]
+    tensors = {
+        name: torch.cat([each.tensors[name] for each in conditionings]) for name in first.tensors
+    }
+    return replace(first, tensors=tensors)

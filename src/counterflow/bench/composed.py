@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from counterflow.backbones.base import Conditioning, field_of
-from counterflow.bench.judged import generate_batch, judge_edit, stacked
+from counterflow.backbones.base import Conditioning, field_of, stacked
+from counterflow.bench.judged import generate_batch, judge_edit
 from counterflow.bench.measure import cases
 from counterflow.controls.align import text_map
+from counterflow.controls.base import RowMap
 from counterflow.controls.text import replace_rows
 from counterflow.edit.editor import Editor
 from counterflow.edit.run import Progress
@@ -28,7 +29,7 @@ def compose(source: Conditioning, target: Conditioning) -> Conditioning:
     """The source's embedding of unchanged tokens and of the whole, the target's of changed ones."""
     rows = text_map(source.segments, target.segments, target.length)
     name = "encoder_hidden_states"
-    mixed = replace_rows(target.tensors[name], source.tensors[name], rows)
+    mixed = replace_rows(target.tensors[name], source.tensors[name], [RowMap(tuple(rows))])
     return replace(target, tensors={**source.tensors, name: mixed})
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 
-from counterflow.backbones.base import Conditioning, field_of
+from counterflow.backbones.base import field_of, stacked
 from counterflow.edit.editor import Editor
 from counterflow.edit.run import Progress
 from counterflow.flow import Field, Grid, Latent, Step, guided
@@ -84,15 +84,6 @@ def generate_batch(velocity: Field, noise: Latent, grid: Grid) -> Latent:
         where = Step(k, grid.steps, grid[k], "target", "generate")
         x, _ = solver.step(velocity, x, None, where, grid[k], grid[k + 1])
     return x
-
-
-def stacked(conditionings: Sequence[Conditioning]) -> Conditioning:
-    """Several prompts as one batch. Its segments are the first one's: no control may use it."""
-    first = conditionings[0]
-    tensors = {
-        name: torch.cat([each.tensors[name] for each in conditionings]) for name in first.tensors
-    }
-    return replace(first, tensors=tensors)
 
 
 def summarise_obeyed(obeyed: Sequence[Obeyed]) -> dict[str, Any]:

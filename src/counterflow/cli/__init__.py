@@ -12,7 +12,7 @@ import warnings
 
 import typer
 
-from counterflow.cli import edit, replay, system, toybox
+from counterflow.cli import edit, inversions, replay, system, toybox
 from counterflow.errors import CounterflowError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 edit.register(app)
+inversions.register(app)
 replay.register(app)
 system.register(app)
 app.add_typer(toybox.app, name="toybox")

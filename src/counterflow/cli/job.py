@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from counterflow.edit.editor import Editor
+    from counterflow.cli.show import Progress
+    from counterflow.edit.editor import Editor, Inversion
 
 
 @dataclass
@@ -79,26 +80,65 @@ class Job:
     """Everything that decides the pictures of `edit` and `reconstruct`, as recorded in the PNG."""
 
     image: Path
-    source: str
+    """The picture, or an inversion of it that was stored."""
+    source: str | None
+    """What the picture shows; None for a stored inversion, which says it itself."""
     model: ModelChoice
     mask: Path | None = None
+    auto_mask: bool = False
     invert: InvertSettings = INVERT
     digests: dict[str, str | None] = field(default_factory=dict)
     """SHA-256 of the files, taken when they are opened."""
+    opened: Image.Image | None = None
+    inside: np.ndarray | None = None
+    """The mask, bool `[height, width]`."""
 
-    def open(self) -> tuple[Image.Image, np.ndarray | None]:
-        """The picture and the mask; everything that is wrong is refused before a model loads."""
+    def open(self) -> None:
+        """Read the picture and the mask; whatever is wrong is refused before a model loads."""
         from counterflow.images import load, load_mask
 
         self.model.check()
-        if not self.source.strip():
+        if self.stored:
+            self._open_stored()
+        elif not (self.source or "").strip():
             raise InputError("--source is empty: say in a sentence what the picture shows")
-        picture = load(self.image)
-        inside = None if self.mask is None else load_mask(self.mask, picture.size)
+        else:
+            self.opened = load(self.image)
+        if self.mask is not None and self.opened is not None:
+            self.inside = load_mask(self.mask, self.opened.size)
         for name, path in (("image", self.image), ("mask", self.mask)):
             known = None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
             self.digests[f"{name}_sha256"] = known
-        return picture, inside
+
+    @property
+    def stored(self) -> bool:
+        """Whether the picture comes as a stored inversion."""
+        return self.image.suffix == ".safetensors"
+
+    def _open_stored(self) -> None:
+        from counterflow.edit import store
+
+        known = store.read(self.image)
+        if self.source not in (None, known.prompt):
+            raise InputError(f"{self.image} was inverted as {known.prompt!r}; leave --source out")
+        if self.invert not in (INVERT, known.settings):
+            raise InputError(f"{self.image} is inverted already; leave its settings out")
+        self.source, self.invert, self.opened = known.prompt, known.settings, known.picture
+
+    def inversion(self, editor: Editor, progress: Progress) -> Inversion:
+        """Invert the picture that was opened, or take the stored inversion."""
+        from counterflow.edit.editor import Inversion
+
+        if self.stored:
+            return Inversion.load(self.image, editor.backbone)
+        assert self.opened is not None and self.source is not None, "open the job first"
+        return editor.invert(self.opened, self.source, self.invert, progress)
+
+    def masked(self, inversion: Inversion, target: str, progress: Progress) -> np.ndarray | None:
+        """The mask of an edit: the one that was read, or the one that is found."""
+        if self.auto_mask:
+            return inversion.auto_mask(target, progress=progress)
+        return self.inside
 
     def record(self, command: str, output: Path | None, **more: Any) -> dict[str, Any]:
         """Settings for the PNG, which names files relative to its folder (or as given)."""
@@ -113,6 +153,7 @@ class Job:
             "counterflow": __version__,
             "image": near(self.image),
             "mask": None if self.mask is None else near(self.mask),
+            "auto_mask": self.auto_mask,
             **self.digests,
             "source": self.source,
             **self.model.record(),

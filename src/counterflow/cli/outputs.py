@@ -10,10 +10,11 @@ from pathlib import Path
 from counterflow.errors import InputError
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, suffix: str = ".png") -> None:
     """Refuse an output that could not be written; InputError says why."""
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path} must end in .png: the PNG carries the settings that made it")
+    if path.suffix.lower() != suffix:
+        why = ": the PNG carries the settings that made it" if suffix == ".png" else ""
+        raise InputError(f"{path} must end in {suffix}{why}")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file in it")
     folder = path.absolute().parent

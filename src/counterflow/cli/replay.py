@@ -14,7 +14,8 @@ from counterflow.cli import show
 from counterflow.cli.job import Job, ModelChoice, save
 from counterflow.cli.options import Device, Dtype, Json, Model, Output
 from counterflow.cli.outputs import check_distinct, check_output
-from counterflow.edit.settings import EditSettings, InvertSettings, check_generate
+from counterflow.cli.plan import Plan
+from counterflow.edit.settings import InvertSettings, check_generate
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,26 +38,31 @@ class Generation:
     width: int | None
     height: int | None
     model: ModelChoice
+    solver: str = "euler"
 
     def check(self) -> None:
         """Refuse what can be refused without loading the model."""
-        check_generate(self.steps, self.guidance, self.model.seed, self.width, self.height)
+        check_generate(
+            self.steps, self.guidance, self.model.seed, self.width, self.height, self.solver
+        )
         self.model.check()
 
-    def run(self) -> Image.Image:
-        """Load the model and make the picture."""
+    def run(self, inversion: Path | None = None) -> Image.Image:
+        """Load the model and make the picture; `inversion` is where its trajectory is stored."""
         with show.progress() as progress:
             editor = self.model.load()
-            side = round(editor.backbone.area**0.5)
-            size = (self.width or side, self.height or side)
-            made, _ = editor.generate(
-                self.prompt, self.steps, self.guidance, self.model.seed, size, progress
+            width, height = editor.square
+            size = (self.width or width, self.height or height)
+            made, trajectory = editor.generate(
+                self.prompt, self.steps, self.guidance, self.model.seed, size, progress, self.solver
             )
+        if inversion is not None:
+            editor.from_trajectory(made, self.prompt, trajectory).save(inversion)
         return made
 
     def record(self) -> dict[str, Any]:
         """For the PNG."""
-        names = ("prompt", "steps", "guidance", "width", "height")
+        names = ("prompt", "steps", "guidance", "width", "height", "solver")
         settings = {name: getattr(self, name) for name in names}
         version = {"command": "generate", "counterflow": __version__}
         return version | settings | self.model.record()
@@ -71,16 +77,23 @@ def generate(
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     width: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels; default the model's own.")] = None,
+    solver: Annotated[str, typer.Option(help="euler or ddim: equal but for rounding.")] = "euler",
+    inversion: Annotated[
+        Path | None,
+        typer.Option(help="Store the trajectory here (.safetensors), to be edited."),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     json: Json = False,
 ) -> None:
     """Generate a picture from a prompt and a seed."""
     choice = ModelChoice(model, device, dtype, seed)
-    job = Generation(prompt, steps, guidance, width, height, choice)
+    job = Generation(prompt, steps, guidance, width, height, choice, solver)
     job.check()
     check_output(output)
-    made = job.run()
+    if inversion is not None:
+        check_output(inversion, ".safetensors")
+    made = job.run(inversion)
     save(made, output, job.record())
     if json:
         size = {"width": made.width, "height": made.height}
@@ -137,7 +150,9 @@ def _plan(
     if command == "generate":
         check_distinct([output], [carrier])
         names = ("prompt", "steps", "guidance", "width", "height")
-        generation = Generation(**{name: settings[name] for name in names}, model=model)
+        solver = settings.get("solver", "euler")
+        known = {name: settings[name] for name in names}
+        generation = Generation(**known, model=model, solver=solver)
         generation.check()
         return lambda: (generation.run(), generation.record())
     if command not in ("edit", "reconstruct"):
@@ -146,25 +161,27 @@ def _plan(
     if settings["mask"] is not None:
         mask = mask or carrier.parent / settings["mask"]
     check_distinct([output], [carrier, image, mask])
+    auto_mask = bool(settings.get("auto_mask", False))
     invert = InvertSettings.from_dict(settings["invert"])
-    job = Job(image, settings["source"], model, mask, invert)
-    picture, inside = job.open()
+    job = Job(image, settings["source"], model, mask, auto_mask, invert)
+    job.open()
     for name, digest in job.digests.items():
         if digest != settings[name]:
             what = name.removesuffix("_sha256")
             raise InputError(
                 f"this is not the {what} that {carrier} was made from; give it with --{what}"
             )
-    edit = EditSettings.from_dict(settings["edit"]) if command == "edit" else None
-    target, compensate = settings.get("target", ""), settings.get("compensate", True)
+    plan = Plan.from_record(settings) if command == "edit" else None
+    compensate = settings.get("compensate", True)
 
     def run() -> Made:
         with show.progress() as progress:
-            inversion = model.load().invert(picture, job.source, invert, progress)
-            if edit is None:
+            editor = model.load()
+            inversion = job.inversion(editor, progress)
+            if plan is None:
                 made = inversion.reconstruct(compensate, progress).image
                 return made, job.record("reconstruct", output, compensate=compensate)
-            made = inversion.edit(target, edit, inside, progress).image
-        return made, job.record("edit", output, target=target, edit=edit.to_dict())
+            *_, (edit, _) = plan.run(job, editor, inversion, progress)
+        return edit.image, job.record("edit", output, **plan.record(len(plan.targets) - 1))
 
     return run

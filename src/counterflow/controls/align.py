@@ -190,6 +190,22 @@ def text_map(
     return [vote.pop() if len(vote) == 1 else None for vote in votes]
 
 
+def row_words(segments: Sequence[Segment], length: int, prompt: str) -> list[str]:
+    """The word, in lower case, that each of a text stream's `length` rows spells.
+
+    Empty for special tokens, for rows under no tokenizer and where tokenizers disagree.
+    """
+    spans = word_spans(prompt)
+    ends = [stop for _, stop in spans]
+    votes: list[set[str]] = [set() for _ in range(length)]
+    for segment in segments:
+        for row in _rows(segment, "content"):
+            place = bisect_right(ends, segment.offsets[row][0])
+            word = prompt[slice(*spans[place])].lower() if place < len(spans) else ""
+            votes[segment.start + row].add(word)
+    return [vote.pop() if len(vote) == 1 else "" for vote in votes]
+
+
 def word_spans(prompt: str) -> list[tuple[int, int]]:
     """Character spans of a prompt's words, and of what stands between them (commas, brackets)."""
     return [found.span() for found in re.finditer(r"\w+(?:['’-]\w+)*|[^\w\s]+", prompt)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,19 +10,19 @@ from torch import Tensor
 from counterflow.backbones.base import Site
 from counterflow.controls.base import RowMap
 from counterflow.controls.text import replace_rows
-from counterflow.flow import Step, first_steps
+from counterflow.flow import Step, Window, within
 
 
 @dataclass(frozen=True)
 class AttentionControl:
-    """Inject `parts` of attention from the source in the first `ratio` of the steps.
+    """Inject `parts` of attention from the source in the first `ratio` of the steps (or a window).
 
     FTEdit replaces V in every block for 0 to 15 % of the steps, and finds that beyond about
     20 % it blocks non-rigid edits. `tokens` says whose features: the `image`'s, the
     `text`'s (unchanged tokens only, at their own positions in the source prompt) or `both`.
     """
 
-    ratio: float = 0.0
+    ratio: Window = 0.0
     parts: Collection[str] = ("v",)
     tokens: str = "image"
     blocks: Collection[int] | None = None
@@ -35,10 +35,12 @@ class AttentionControl:
             and part in self.parts
             and self.tokens in (stream, "both")
             and (self.blocks is None or site.block in self.blocks)
-            and first_steps(self.ratio, step)
+            and within(self.ratio, step)
         )
 
-    def apply(self, site: Site, target: Tensor, source: Tensor, rows: RowMap) -> Tensor:
+    def apply(
+        self, site: Site, step: Step, target: Tensor, source: Tensor, rows: Sequence[RowMap]
+    ) -> Tensor:
         """Image features whole; text features row by row."""
         if site.kind.startswith("image"):
             return source.expand_as(target)

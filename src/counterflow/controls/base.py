@@ -10,7 +10,7 @@ Any other field passes untouched (the unconditional pass of guidance does), and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -20,8 +20,22 @@ from torch import Tensor
 from counterflow.backbones.base import Backbone, Site
 from counterflow.flow import Field, Step
 
-RowMap = Sequence[int | None]
-"""For each row of the target's text stream the source's row, or None where it keeps its own."""
+
+@dataclass(frozen=True)
+class RowMap:
+    """For each row of a target's text stream, its partner in the source's."""
+
+    source: tuple[int | None, ...]
+    """The source's row, or None where the target keeps its own feature."""
+    words: tuple[str, ...] = ()
+    """The word that each row spells, in lower case; empty for special tokens, or not known."""
+
+    def only(self, on: Callable[[str], bool]) -> RowMap:
+        """The partners of those rows alone whose words satisfy `on`."""
+        words = self.words or ("",) * len(self.source)
+        kept = {word: on(word) for word in set(words)}
+        pairs = zip(self.source, words, strict=True)
+        return RowMap(tuple(i if kept[word] else None for i, word in pairs), self.words)
 
 
 @runtime_checkable
@@ -32,8 +46,13 @@ class Control(Protocol):
         """Whether this control acts at a site in a step (asked for either branch)."""
         ...
 
-    def apply(self, site: Site, target: Tensor, source: Tensor, rows: RowMap) -> Tensor:
-        """New target features `[b, tokens, width]` from the target's and the source's `[1, …]`."""
+    def apply(
+        self, site: Site, step: Step, target: Tensor, source: Tensor, rows: Sequence[RowMap]
+    ) -> Tensor:
+        """New target features `[b, tokens, width]` from the target's and the source's `[1, …]`.
+
+        `rows` has one map for each of the `b` targets.
+        """
         ...
 
 
@@ -88,10 +107,13 @@ class Session:
         self.controls = controls
         self.features = features
         self._step: Step | None = None
-        self._rows: RowMap = ()
+        self._rows: Sequence[RowMap] = ()
 
-    def on(self, field: Field, rows: RowMap = ()) -> Field:
-        """The same field, with the hooks told which step and branch each forward belongs to."""
+    def on(self, field: Field, rows: Sequence[RowMap] = ()) -> Field:
+        """The same field, with the hooks told which step and branch each forward belongs to.
+
+        `rows` are the maps of the targets that the field's batch holds.
+        """
 
         def told(x: Tensor, step: Step) -> Tensor:
             self._step, self._rows = step, rows
@@ -128,7 +150,7 @@ class Session:
         if source is None:
             raise RuntimeError(f"no source features at step {step.index}, site {site.name}")
         for control in controls:
-            value = control.apply(site, value, source.to(value), self._rows)
+            value = control.apply(site, step, value, source.to(value), self._rows)
         return site.write(output, value)
 
 

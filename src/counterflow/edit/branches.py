@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -50,12 +51,15 @@ class SourceBranch:
 
 @dataclass
 class TargetBranch:
-    """Starts where the source starts and is steered by its own prompt and the controls."""
+    """Starts where the source starts and is steered by its own prompts and the controls."""
 
     trajectory: Trajectory
     field: Field
     x: Latent
+    """Where the branch is; one row for each target."""
     mask: Tensor | None = None
+    passed: list[Latent] = dataclasses.field(default_factory=list)
+    """Where it has been."""
 
     def step(self, step: Step, eps: Latent | None) -> None:
         """One Euler step; outside the mask the branch stays on the source's trajectory."""
@@ -63,8 +67,16 @@ class TargetBranch:
         velocity = self.field(self.x, step)
         if eps is not None:
             velocity = velocity + eps
+        self.passed.append(self.x)
         self.x = self.x + self.trajectory.grid.width(k) * velocity
         if self.mask is not None:
             self.x = blend(self.x, self.trajectory[k + 1], self.mask)
         if not torch.isfinite(self.x).all():
             raise NumericsError(f"the edit's latent at step {k} is not finite; use a wider dtype")
+
+    def trajectories(self) -> list[Trajectory]:
+        """Each target's latents, from the noise end; before the branch began, the source's."""
+        skipped = self.trajectory.grid.steps - len(self.passed)
+        before = self.trajectory.latents[:skipped]
+        rows = torch.stack([*self.passed, self.x], 1)
+        return [Trajectory(torch.cat([before, row]), self.trajectory.grid) for row in rows]

@@ -16,19 +16,16 @@ from PIL import Image
 
 from counterflow import images
 from counterflow.backbones.base import Backbone
-from counterflow.edit.inversion import (
-    Edit,
-    Inversion,
-    Reconstruction,
-    check_blocks,
-    embed,
-    to_picture,
-)
+from counterflow.edit.inversion import Inversion
+from counterflow.edit.pictures import to_picture
+from counterflow.edit.prompting import check_blocks, embed
+from counterflow.edit.result import Edit, Reconstruction
 from counterflow.edit.run import Progress, Run
 from counterflow.edit.settings import EditSettings, InvertSettings, check_generate
 from counterflow.errors import InputError
 from counterflow.flow import Latent, passes
 from counterflow.inversion import trajectory as loop
+from counterflow.inversion.ddim import DDIM
 from counterflow.inversion.solvers import Euler, FixedPoint
 from counterflow.inversion.trajectory import Trajectory
 
@@ -76,7 +73,8 @@ class Editor:
         run = Run(self.backbone, self.negative, "inverting", expected, progress)
         conditioning = embed(self.backbone, prompt)
         grid = self.backbone.grid(settings.steps, size)
-        solver = FixedPoint(settings.iterations, settings.average, settings.window)
+        rule = DDIM if settings.solver == "ddim" else FixedPoint
+        solver = rule(settings.iterations, settings.average, settings.window)
         latent = self.backbone.encode(pixels)
         stored = loop.invert(solver, run.field(conditioning, settings.guidance), latent, grid)
         return Inversion(
@@ -100,15 +98,16 @@ class Editor:
         seed: int = 0,
         size: tuple[int, int] | None = None,
         progress: Progress | None = None,
+        solver: str = "euler",
     ) -> tuple[Image.Image, Trajectory]:
         """Generate a (width, height) picture, and its trajectory.
 
-        Without a control this is the model's own pipeline from a CPU generator of this seed, called
-        with `max_sequence_length` as the adapter has it (its tokenizer's limit, at most 256).
+        By Euler this is the model's own pipeline from a CPU generator of this seed, called with
+        `max_sequence_length` as the adapter has it (its tokenizer's limit, at most 256). DDIM
+        (`solver="ddim"`) between the same noise levels is equal to it but for rounding.
         """
-        side = round(self.backbone.area**0.5)
-        size = size or (side, side)
-        check_generate(steps, guidance, seed, *size)
+        size = size or self.square
+        check_generate(steps, guidance, seed, *size, solver)
         multiple, longest = self.backbone.multiple, self.backbone.longest
         if any(s % multiple or s > longest for s in size):
             raise InputError(
@@ -116,13 +115,45 @@ class Editor:
             )
         expected = steps * passes(guidance)
         run = Run(self.backbone, self.negative, "generating", expected, progress)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(1, *self.backbone.latent_shape(size), generator=generator)
         velocity = run.field(embed(self.backbone, prompt), guidance)
-        made = loop.generate(
-            Euler(), velocity, noise.to(self.backbone.device), self.backbone.grid(steps, size)
-        )
+        rule = DDIM() if solver == "ddim" else Euler()
+        grid = self.backbone.grid(steps, size)
+        made = loop.generate(rule, velocity, self.noise(seed, size), grid)
         return self.picture(made[-1], size), made
+
+    @property
+    def square(self) -> tuple[int, int]:
+        """The size that the model was made for, as a square."""
+        side = round(self.backbone.area**0.5)
+        return side, side
+
+    def noise(self, seed: int, size: tuple[int, int]) -> Latent:
+        """The noise that a seed begins a picture of (width, height) with, `[1, c, h, w]`."""
+        generator = torch.Generator().manual_seed(seed)
+        shape = self.backbone.latent_shape(size)
+        return torch.randn(1, *shape, generator=generator).to(self.backbone.device)
+
+    def from_trajectory(
+        self, picture: Image.Image, prompt: str, trajectory: Trajectory
+    ) -> Inversion:
+        """A generated picture, ready to be edited: its trajectory is known, nothing is inverted.
+
+        The source branch follows it by velocity compensation, whatever guidance it was made with.
+        """
+        settings = InvertSettings(steps=trajectory.grid.steps, iterations=0)
+        conditioning = embed(self.backbone, prompt)
+        return Inversion(
+            self.backbone,
+            self.negative,
+            picture,
+            picture.size,
+            prompt,
+            conditioning,
+            trajectory,
+            settings,
+            0,
+            0.0,
+        )
 
     def picture(self, latent: Latent, size: tuple[int, int]) -> Image.Image:
         """Decode a latent to a picture of (width, height)."""

@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from textwrap import shorten
-from typing import Any, cast
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from counterflow import images
-from counterflow.backbones.base import Backbone, Conditioning
-from counterflow.controls.align import Level, changed_words, text_map
+from counterflow.backbones.base import Backbone, Conditioning, stacked
+from counterflow.controls.align import changed_words
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control, Features, RowMap, attach
-from counterflow.controls.blend import latent_mask
 from counterflow.controls.text import TextControl
+from counterflow.edit import pictures, prompting, store
+from counterflow.edit.automask import auto_mask
 from counterflow.edit.branches import SourceBranch, TargetBranch
+from counterflow.edit.result import Edit, Reconstruction
 from counterflow.edit.run import Progress, Run
 from counterflow.edit.settings import EditSettings, InvertSettings
 from counterflow.errors import InputError, NumericsError
 from counterflow.flow import Branch, Field, Grid, Latent, Step, passes
 from counterflow.inversion.trajectory import Trajectory
-
-
-@dataclass(frozen=True)
-class Edit:
-    """An edited picture and what it cost."""
-
-    image: Image.Image
-    """At the source picture's size."""
-    latent: Tensor = field(repr=False)
-    target: str
-    settings: EditSettings
-    forwards: int
-    seconds: float
-    changed: tuple[tuple[int, int], ...]
-    """Character spans of the target prompt's words that the source prompt lacks."""
-    cut: dict[str, str]
-    """By tokenizer, the end of the target prompt that did not fit."""
-    unknown: tuple[str, ...] = ()
-    """Words of the target prompt that the model never learned, where its folder tells."""
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """The source, made again from its noise."""
-
-    image: Image.Image
-    latent: Tensor = field(repr=False)
-    latent_error: float
-    """Largest absolute difference from the stored image latent."""
-    forwards: int
-    seconds: float
 
 
 @dataclass
@@ -93,52 +63,93 @@ class Inversion:
         """The noise levels that were inverted on."""
         return self.trajectory.grid
 
-    def edit(
+    def edit(self, target: str, *args: Any, **options: Any) -> Edit:
+        """Make the picture that the target prompt describes; takes what `edit_batch` takes."""
+        return self.edit_batch([target], *args, **options)[0]
+
+    def edit_batch(
         self,
-        target: str,
+        targets: Sequence[str],
         settings: EditSettings | None = None,
         mask: np.ndarray | None = None,
         progress: Progress | None = None,
+        noise: Latent | None = None,
         **options: Any,
-    ) -> Edit:
-        """Make the picture that the target prompt describes.
+    ) -> list[Edit]:
+        """Make the pictures that the target prompts describe, all in one batch.
 
         `options` override fields of `settings`. `mask` is bool `[height, width]` at the picture's
-        size; outside it the latents are the source's own. The source branch is evaluated only
-        where its features are not known from an earlier edit of this inversion.
+        size; outside it the latents are the source's own, and the pixels those of the source's
+        round trip through the autoencoder, or the picture's own with `exact_background`. `noise`
+        `[1, c, h, w]` starts the targets elsewhere than the source: another scene, to which the
+        text control alone carries the source's subject. The source branch is evaluated only where
+        its features are not known from an earlier edit of this inversion.
         """
         settings = replace(settings or EditSettings(), **options)
-        settings.check(self.settings.steps)
-        check_blocks(self.backbone, settings)
-        live = self.settings.steps - settings.skip_steps
-        run = Run(
-            self.backbone, self.negative, "editing", live * passes(settings.guidance), progress
-        )
-        conditioning = embed(self.backbone, target)
-        rows = text_map(
-            self.conditioning.segments,
-            conditioning.segments,
-            conditioning.length,
-            cast(Level, settings.text_level),
-            (self.prompt, target),
-        )
+        self._check(targets, settings, noise)
+        opened = None if mask is None else pictures.cells(mask, self.picture.size, self.trajectory)
+        own = (self.settings.steps - settings.skip_steps) * passes(settings.guidance)
+        run = Run(self.backbone, self.negative, "editing", len(targets) * own, progress)
+        prompts = [prompting.embed(self.backbone, target) for target in targets]
+        rows = [prompting.row_map(self.conditioning, p, settings.text_level) for p in prompts]
+        start = self.trajectory[settings.skip_steps] if noise is None else noise
         try:
-            x = self._run(run, conditioning, settings, rows, self._latent_mask(mask))
+            made = self._run(
+                run, stacked(prompts), settings, rows, opened, start.repeat(len(rows), 1, 1, 1)
+            )
         except NumericsError:
             self.features.clear()  # they may be what is not finite
             self.residuals.clear()
             raise
-        return Edit(
-            to_picture(self.backbone, x, self.picture.size),
-            x,
-            target,
-            settings,
-            run.forwards,
-            run.seconds,
-            tuple(changed_words(self.prompt, target)),
-            conditioning.cut,
-            conditioning.unknown,
+        images = [self._picture(t[-1], mask, settings) for t in made]
+        shared = run.forwards - len(targets) * own
+        return [
+            Edit(
+                image,
+                trajectory,
+                prompt.prompt,
+                settings,
+                own + shared * (n == 0),
+                run.seconds / len(targets),
+                tuple(changed_words(self.prompt, prompt.prompt)),
+                prompt.cut,
+                prompt.unknown,
+            )
+            for n, (image, trajectory, prompt) in enumerate(zip(images, made, prompts, strict=True))
+        ]
+
+    def after(self, edit: Edit) -> Inversion:
+        """The next turn: an edit of this inversion as the source, on the way that it took.
+
+        Nothing is inverted. The edit was guided and controlled, this source branch is not; what
+        it lacks, velocity compensation adds, so it too is exact.
+        """
+        return Inversion(
+            self.backbone,
+            self.negative,
+            edit.image,
+            self.size,
+            edit.target,
+            prompting.embed(self.backbone, edit.target),
+            edit.trajectory,
+            self.settings,
+            0,
+            0.0,
         )
+
+    def auto_mask(
+        self,
+        target: str,
+        share: float = 0.25,
+        looks: int = 6,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """A bool mask `[height, width]` of where the target prompt wants another picture.
+
+        For two forwards at each of `looks` latents of the trajectory; `share` is the threshold of
+        `counterflow.controls.blend.difference_mask`: lower is larger.
+        """
+        return auto_mask(self, target, share, looks, progress)
 
     def reconstruct(
         self, compensate: bool = True, progress: Progress | None = None
@@ -155,7 +166,7 @@ class Inversion:
         error = self._error(source.landed)
         if compensate:
             self.latent_error = error
-        picture = to_picture(self.backbone, source.landed, self.picture.size)
+        picture = pictures.to_picture(self.backbone, source.landed, self.picture.size)
         return Reconstruction(picture, source.landed, error, run.forwards, run.seconds)
 
     def check(self, progress: Progress | None = None) -> None:
@@ -163,35 +174,77 @@ class Inversion:
         if self.latent_error is None or len(self.residuals) < self.settings.steps:
             self.check_forwards += self.reconstruct(progress=progress).forwards
 
+    def save(self, path: str | Path, half: bool = False) -> None:
+        """Write a safetensors file that `load` reads; `half` the size in half precision.
+
+        Compensation is exact for what is stored, whatever its precision.
+        """
+        store.write(
+            path,
+            store.Stored(
+                self.backbone.identity,
+                self.prompt,
+                self.size,
+                self.trajectory,
+                self.settings,
+                self.forwards,
+                self.seconds,
+                self.picture,
+            ),
+            half,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, backbone: Backbone) -> Inversion:
+        """Read an inversion for the model that made it, wherever that lies now.
+
+        Raises InputError for a file that is none, ModelError for another model's.
+        """
+        stored = store.read(path)
+        store.check_model(stored, path, backbone)
+        return cls(
+            backbone,
+            backbone.embed(""),
+            stored.picture,
+            stored.size,
+            stored.prompt,
+            prompting.embed(backbone, stored.prompt),
+            Trajectory(stored.trajectory.latents.to(backbone.device), stored.trajectory.grid),
+            stored.settings,
+            stored.forwards,
+            stored.seconds,
+        )
+
+    def _check(self, targets: Sequence[str], settings: EditSettings, noise: Latent | None) -> None:
+        settings.check(self.settings.steps)
+        prompting.check_blocks(self.backbone, settings)
+        prompting.check_words(self.prompt, targets, settings)
+        if not targets:
+            raise InputError("an edit needs a target")
+        if noise is not None and settings.skip_steps:
+            raise InputError("a target from other noise begins at step 0: leave skip_steps at 0")
+
     def _run(
         self,
         run: Run,
         conditioning: Conditioning,
         settings: EditSettings,
-        rows: RowMap,
+        rows: Sequence[RowMap],
         mask: Tensor | None,
-    ) -> Latent:
-        """Both branches, step by step; returns the target's last latent."""
-        controls: list[Control] = [
-            TextControl(settings.text_ratio, settings.text_blocks),
-            AttentionControl(
-                settings.attention_ratio,
-                settings.attention_parts,
-                settings.attention_tokens,
-                settings.attention_blocks,
-            ),
-        ]
+        start: Latent,
+    ) -> list[Trajectory]:
+        """Both branches, step by step; returns the targets' ways."""
         compensated = settings.compensate != "none"
         # A compensated source needs no unconditional pass, unless its compensation is used too.
         guidance = 1 if settings.compensate == "source" else settings.guidance
         features = self.features if compensated else Features(budget=0)
-        with attach(self.backbone, controls, features) as session:
+        with attach(self.backbone, _controls(settings), features) as session:
             velocity = run.field(self.conditioning, guidance, session.on)
             source = self._source(velocity, compensated, guidance, settings.skip_steps)
             target = TargetBranch(
                 self.trajectory,
                 run.field(conditioning, settings.guidance, lambda f: session.on(f, rows)),
-                self.trajectory[settings.skip_steps],
+                start,
                 mask,
             )
             evaluated = 0
@@ -205,7 +258,7 @@ class Inversion:
                 features.end_step()
         if compensated and evaluated == self.settings.steps and source.landed is not None:
             self.latent_error = self._error(source.landed)
-        return target.x
+        return target.trajectories()
 
     def _source(
         self, velocity: Field, compensated: bool, guidance: float, start: int
@@ -222,42 +275,29 @@ class Inversion:
     def _error(self, x: Latent) -> float:
         return (x - self.trajectory[-1]).abs().max().item()
 
-    def _latent_mask(self, mask: np.ndarray | None) -> Tensor | None:
+    def _picture(
+        self, latent: Latent, mask: np.ndarray | None, settings: EditSettings
+    ) -> Image.Image:
+        made = pictures.to_picture(self.backbone, latent, self.picture.size)
         if mask is None:
-            return None
-        height, width = self.picture.height, self.picture.width
-        if mask.shape != (height, width):
-            raise InputError(
-                f"the mask is {mask.shape[::-1]} pixels, the picture {(width, height)}; "
-                "draw it at the picture's size"
-            )
-        rows, columns = self.trajectory.latents.shape[-2:]
-        cells = latent_mask(torch.from_numpy(mask.astype(bool)), rows, columns)
-        return cells.to(self.trajectory.latents.device)
+            return made
+        if settings.exact_background:
+            return pictures.composite(made, self.picture, mask)
+        return pictures.composite(made, self.round_trip, mask)
+
+    @cached_property
+    def round_trip(self) -> Image.Image:
+        """The picture through the autoencoder and back."""
+        return pictures.to_picture(self.backbone, self.trajectory[-1], self.picture.size)
 
 
-def embed(backbone: Backbone, prompt: str) -> Conditioning:
-    """Embed a prompt; warns (UserWarning) of words that are cut off or that no training had."""
-    conditioning = backbone.embed(prompt)
-    for tokenizer, rest in conditioning.cut.items():
-        words = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
-        warnings.warn(f"{words}; not seen: {shorten(rest, 200)!r}", stacklevel=3)
-    if conditioning.unknown:
-        words = ", ".join(map(repr, conditioning.unknown))
-        warnings.warn(f"the model never learned {shorten(words, 200)}", stacklevel=3)
-    return conditioning
-
-
-def check_blocks(backbone: Backbone, settings: EditSettings) -> None:
-    """Refuse blocks that the model lacks."""
-    wanted = {*(settings.text_blocks or ()), *(settings.attention_blocks or ())}
-    if wanted:
-        blocks = 1 + max(site.block for site in backbone.sites())
-        if max(wanted) >= blocks:
-            raise InputError(f"this model has blocks 0 to {blocks - 1}, not {max(wanted)}")
-
-
-def to_picture(backbone: Backbone, latent: Latent, size: tuple[int, int]) -> Image.Image:
-    """Decode a latent to a picture of (width, height)."""
-    pixels = backbone.decode(latent)[0].cpu().numpy()
-    return images.resize(images.from_array(pixels), size)
+def _controls(settings: EditSettings) -> list[Control]:
+    return [
+        TextControl(settings.text_ratio, settings.text_blocks, settings.word_windows),
+        AttentionControl(
+            settings.attention_ratio,
+            settings.attention_parts,
+            settings.attention_tokens,
+            settings.attention_blocks,
+        ),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
@@ -11,6 +12,10 @@ from counterflow.errors import InputError
 COMPENSATE = ("source", "both", "none")
 S = TypeVar("S", bound="_Settings")
 LEVELS = ("token", "word")
+SOLVERS = ("euler", "ddim")
+Window = float | tuple[float, float]
+"""A share of the steps from the noise end, or from which share to which; see `flow.within`."""
+WordWindows = Mapping[str, Window] | tuple[tuple[str, Window], ...]
 ATTENTION_TOKENS = ("image", "text", "both")
 
 
@@ -26,7 +31,7 @@ class _Settings:
         unknown = set(data) - {field.name for field in fields(cls)}
         if unknown:
             raise InputError(f"unknown setting {', '.join(sorted(unknown))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        return cls(**{name: _frozen(value) for name, value in data.items()})
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,16 @@ class InvertSettings(_Settings):
     """First and last evaluation that the mean takes in; default all of 0…iterations."""
     guidance: float = 1.0
     """Classifier-free guidance while inverting."""
+    solver: str = "euler"
+    """`euler`, or `ddim` on the path of equal signal-to-noise; the iterations refine either."""
 
     def __post_init__(self) -> None:
         _integer("steps", self.steps, 1, 1000)
         _integer("iterations", self.iterations, 0, 1000)
         _number("guidance", self.guidance, 0, 100)
+        _choice("solver", self.solver, SOLVERS)
+        if self.solver == "ddim" and self.steps < 2:
+            raise InputError("ddim inverts in two steps or more, not 1")
         if not isinstance(self.average, bool):
             raise InputError(f"average is true or false, not {self.average!r}")
         if self.window is not None:
@@ -68,14 +78,16 @@ class EditSettings(_Settings):
 
     guidance: float = 2.0
     """Classifier-free guidance of the target."""
-    text_ratio: float = 1.0
-    """Share of steps, from the noise end, in which the text control is on."""
+    text_ratio: Window = 1.0
+    """Share of steps, from the noise end, in which the text control is on; or a (from, to)."""
+    text_words: WordWindows = ()
+    """Words of the source prompt with a window of their own, as {"wooden": 0.4}."""
     text_level: str = "token"
     """`token` or `word`: whether a token counts as unchanged by itself or only with its word."""
     text_blocks: tuple[int, ...] | None = None
     """Blocks in which the text control is on; default all."""
-    attention_ratio: float = 0.0
-    """Share of steps, from the noise end, in which attention features are injected."""
+    attention_ratio: Window = 0.0
+    """Share of steps, from the noise end, in which attention features are injected; or a window."""
     attention_parts: tuple[str, ...] = ("v",)
     """Which of q, k, v are injected."""
     attention_tokens: str = "image"
@@ -86,11 +98,16 @@ class EditSettings(_Settings):
     """Start both branches at this step of the trajectory. Windows count true steps."""
     compensate: str = "source"
     """`source`, `both` or `none`: which branches get the velocity compensation of stage II."""
+    exact_background: bool = False
+    """Outside a mask, give the picture's own pixels instead of the autoencoder's of them."""
 
     def __post_init__(self) -> None:
         _number("guidance", self.guidance, 0, 100)
-        _number("text_ratio", self.text_ratio, 0, 1)
-        _number("attention_ratio", self.attention_ratio, 0, 1)
+        _window("text_ratio", self.text_ratio)
+        _window("attention_ratio", self.attention_ratio)
+        object.__setattr__(self, "text_words", _windows("text_words", self.text_words))
+        if not isinstance(self.exact_background, bool):
+            raise InputError(f"exact_background is true or false, not {self.exact_background!r}")
         _integer("skip_steps", self.skip_steps, 0, 999)
         _choice("text_level", self.text_level, LEVELS)
         _choice("attention_tokens", self.attention_tokens, ATTENTION_TOKENS)
@@ -102,6 +119,11 @@ class EditSettings(_Settings):
         for name in ("text_blocks", "attention_blocks"):
             if getattr(self, name) is not None:
                 _numbers(name, getattr(self, name))
+
+    @property
+    def word_windows(self) -> dict[str, Window]:
+        """`text_words` by word, in lower case."""
+        return dict(self.text_words)
 
     def check(self, steps: int) -> None:
         """Against the inversion's steps: InputError when every step would be skipped."""
@@ -115,12 +137,18 @@ def check_seed(seed: int) -> None:
 
 
 def check_generate(
-    steps: int, guidance: float, seed: int, width: int | None, height: int | None
+    steps: int,
+    guidance: float,
+    seed: int,
+    width: int | None,
+    height: int | None,
+    solver: str = "euler",
 ) -> None:
     """Refuse what `Editor.generate` could not do; InputError says what it takes."""
     check_seed(seed)
     _integer("steps", steps, 1, 1000)
     _number("guidance", guidance, 0, 100)
+    _choice("solver", solver, SOLVERS)
     for name, value in (("width", width), ("height", height)):
         if value is not None:
             _integer(name, value, 16, 8192)
@@ -135,6 +163,35 @@ def _number(name: str, value: Any, low: float, high: float) -> None:
     real = isinstance(value, int | float) and not isinstance(value, bool)
     if not real or not math.isfinite(value) or not low <= value <= high:
         raise InputError(f"{name} is a number from {low:g} to {high:g}, not {value!r}")
+
+
+def _window(name: str, value: Any) -> None:
+    """A share of the steps, or two of them in order."""
+    if not isinstance(value, tuple):
+        return _number(name, value, 0, 1)
+    for share in value:
+        _number(name, share, 0, 1)
+    if len(value) != 2 or value[0] > value[1]:
+        raise InputError(f"{name} is a share of the steps, or from which to which, not {value}")
+
+
+def _windows(name: str, value: Any) -> tuple[tuple[str, Window], ...]:
+    """Words and their windows, in lower case and in order."""
+    pairs = value.items() if isinstance(value, Mapping) else value
+    try:
+        known = {str(word).lower(): window for word, window in pairs}
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} gives words windows, as {{'wooden': 0.4}}, not {value!r}"
+        ) from None
+    for word, window in known.items():
+        _window(f"{name}: the window of {word!r}", window)
+    return tuple(sorted(known.items()))
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, as JSON gives them, as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _numbers(name: str, value: Any) -> None:

@@ -85,11 +85,14 @@ class FixedPoint:
         for _ in range(self.iterations + 1):
             velocities.append(field(z, where.at(stop)))
             z = x + (stop - start) * velocities[-1]
+        return x + (stop - start) * self.stable(velocities), None
+
+    def stable(self, found: list[Tensor]) -> Tensor:
+        """What the step is taken with: the mean over the window, or the last evaluation."""
         if not self.average:
-            return z, None
+            return found[-1]
         first, last = self.window or (0, self.iterations)
-        stable = torch.stack(velocities[first : last + 1]).mean(0)
-        return x + (stop - start) * stable, None
+        return torch.stack(found[first : last + 1]).mean(0)
 
 
 SOLVERS: tuple[Solver, ...] = (Euler(), FixedPoint(), FixedPoint(iterations=8, average=False))

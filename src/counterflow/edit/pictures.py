@@ -1,0 +1,44 @@
+"""From latents to pictures, and what a mask does to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from counterflow import images
+from counterflow.backbones.base import Backbone
+from counterflow.controls.blend import latent_mask
+from counterflow.errors import InputError
+from counterflow.flow import Latent
+from counterflow.inversion.trajectory import Trajectory
+
+
+def to_picture(backbone: Backbone, latent: Latent, size: tuple[int, int]) -> Image.Image:
+    """Decode a latent to a picture of (width, height)."""
+    pixels = backbone.decode(latent)[0].cpu().numpy()
+    return images.resize(images.from_array(pixels), size)
+
+
+def composite(inside: Image.Image, outside: Image.Image, mask: np.ndarray) -> Image.Image:
+    """`inside` where the bool mask `[height, width]` is True, exactly `outside` elsewhere."""
+    return Image.composite(inside, outside.convert("RGB"), Image.fromarray(mask))
+
+
+def cells(mask: np.ndarray, size: tuple[int, int], trajectory: Trajectory) -> Tensor:
+    """The latent's cells that a mask opens, `[1, 1, h, w]`; InputError if it has another size."""
+    if mask.shape != size[::-1]:
+        raise InputError(
+            f"the mask is {mask.shape[::-1]} pixels, the picture {size}; "
+            "draw it at the picture's size"
+        )
+    rows, columns = trajectory.latents.shape[-2:]
+    opened = latent_mask(torch.from_numpy(mask.astype(bool)), rows, columns)
+    return opened.to(trajectory.latents.device)
+
+
+def stretched(cells: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """A bool map of latent cells as a mask of (width, height)."""
+    small = Image.fromarray(cells.cpu().numpy())
+    return np.asarray(small.resize(size, Image.Resampling.NEAREST))

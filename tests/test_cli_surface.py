@@ -1,0 +1,151 @@
+"""The command line's ways around an edit: stored inversions, batches, turns, masks, generated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from counterflow.images import read_settings
+from counterflow.toybox.render import render
+from counterflow.toybox.scene import sample
+from tools import FAST, PROMPT, TARGET, Run, edit_args, refused
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path), int)
+
+
+def replayed(run: Run, path: Path) -> None:
+    """`replay` makes the same picture, and it carries the same settings."""
+    code, out, _ = run("replay", path, "--json")
+    assert code == 0 and json.loads(out)["largest_difference"] == 0
+    assert read_settings(path.with_suffix(".replay.png")) == read_settings(path)
+
+
+def test_a_stored_inversion_is_edited_without_inverting(
+    picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    """The same picture as from the picture itself, and its replay."""
+    stored, out = tmp_path / "a.safetensors", tmp_path / "from.png"
+    words = ["--source", PROMPT, "--model", model, *FAST]
+    code, said, _ = run("invert", picture, *words, "-o", stored, "--json")
+    told = json.loads(said)
+    assert code == 0 and told["inversion"]["forwards"] == 8 and told["file"] == str(stored)
+    more = ["--target", TARGET, "--model", model]
+    assert run("edit", stored, *more, "-o", out)[0] == 0
+    run(*edit_args(picture, model, tmp_path / "direct.png"))
+    assert np.array_equal(pixels(out), pixels(tmp_path / "direct.png"))
+    replayed(run, out)
+    assert run("reconstruct", stored, "--model", model, "-o", tmp_path / "r.png")[0] == 0
+    replayed(run, tmp_path / "r.png")
+    refused(run("edit", stored, *more, "-o", out, "--source", "a dog"), 2, "--source")
+    refused(run("edit", stored, *more, "-o", out, "--steps", "7"), 2, "inverted already")
+    refused(run("edit", stored, *more, "-o", out, "--skip-steps", "4"), 2, "skip_steps")
+    stored.write_bytes(stored.read_bytes()[:-10])
+    refused(run("edit", stored, *more, "-o", out), 2, "a.safetensors")
+    refused(run("invert", picture, *words, "-o", tmp_path / "a.pt"), 2, ".safetensors")
+
+
+def test_an_inversion_of_another_model_is_refused(
+    picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    stored = tmp_path / "a.safetensors"
+    run("invert", picture, "--source", PROMPT, "--model", model, *FAST, "-o", stored, "--half")
+    result = run("edit", stored, "--target", TARGET, "-o", tmp_path / "e.png")
+    refused(result, 3, "was made by", "toybox@")
+
+
+def test_batches_and_turns(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    """A batch is its targets; a turn starts from the last edit, and each replays."""
+    third = ["--target", "a dog at night", "--json"]
+    for name, options in (("one", []), ("batch", ["--batch", "2"]), ("turns", ["--turns"])):
+        args = edit_args(picture, model, tmp_path / name, *third, *options)
+        code, out, _ = run(*args)
+        assert code == 0 and len(json.loads(out)["edits"]) == 2
+    last = "2-a-dog-at-night.png"
+    one, batch, turns = (pixels(tmp_path / name / last) for name in ("one", "batch", "turns"))
+    assert np.abs(one - batch).max() <= 2
+    assert np.abs(one - turns).max() > 2
+    replayed(run, tmp_path / "turns" / last)
+    assert read_settings(tmp_path / "turns" / last)["turns"] == [TARGET]
+
+
+def test_masks_found_and_exact(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    """`auto` is found and drawn in the grid; with --exact-background nothing changes outside."""
+    inside = np.zeros((128, 128), np.uint8)
+    inside[:64, :64] = 255
+    Image.fromarray(inside).save(tmp_path / "mask.png")
+    exact = ["--mask", tmp_path / "mask.png", "--exact-background"]
+    assert run(*edit_args(picture, model, tmp_path / "exact.png", *exact))[0] == 0
+    outside = inside == 0
+    assert np.array_equal(pixels(tmp_path / "exact.png")[outside], pixels(picture)[outside])
+    replayed(run, tmp_path / "exact.png")
+    auto = ["--mask", "auto", "--grid", tmp_path / "grid.png"]
+    assert run(*edit_args(picture, model, tmp_path / "auto.png", *auto))[0] == 0
+    assert Image.open(tmp_path / "grid.png").width > 3 * 128
+    replayed(run, tmp_path / "auto.png")
+
+
+def test_a_generated_picture_is_edited_from_its_trajectory(
+    model: str, run: Run, tmp_path: Path
+) -> None:
+    """No inversion; another scene of it from another seed's noise."""
+    stored, more = tmp_path / "made.safetensors", ["--model", model]
+    made = ["generate", PROMPT, "-o", tmp_path / "made.png", "--steps", "3", *more]
+    assert run(*made, "--inversion", stored)[0] == 0
+    report = run("edit", stored, "--target", TARGET, "-o", tmp_path / "e.png", "--json", *more)
+    assert json.loads(report[1])["inversion"]["forwards"] == 0
+    other = ["--noise-seed", "5", "-o", tmp_path / "other.png"]
+    assert run("edit", stored, "--target", TARGET, *other, *more)[0] == 0
+    assert not np.array_equal(pixels(tmp_path / "e.png"), pixels(tmp_path / "other.png"))
+    replayed(run, tmp_path / "other.png")
+    ddim = ["generate", PROMPT, "-o", tmp_path / "ddim.png", "--steps", "3", "--solver", "ddim"]
+    assert run(*ddim, *more)[0] == 0
+    assert np.abs(pixels(tmp_path / "ddim.png") - pixels(tmp_path / "made.png")).max() <= 1
+    replayed(run, tmp_path / "ddim.png")
+
+
+def test_every_window_reaches_the_edit(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    out, keep = tmp_path / "e.png", f"{sample(1).kind}=0.5"
+    options = ["--text-ratio", "0.2-0.8", "--attention-ratio", "0-0.5", "--keep", keep]
+    more = ["--average-window", "0-1", "--solver", "ddim"]
+    assert run(*edit_args(picture, model, out, *options, *more))[0] == 0
+    made = read_settings(out)
+    assert made["edit"]["text_ratio"] == [0.2, 0.8] and made["edit"]["attention_ratio"] == [0, 0.5]
+    assert made["edit"]["text_words"] == [[sample(1).kind, 0.5]]
+    assert made["invert"]["window"] == [0, 1] and made["invert"]["solver"] == "ddim"
+    replayed(run, out)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--batch", "0"], "--batch"),
+        (["--batch", "2", "--turns"], "--turns"),
+        (["--batch", "2", "--mask", "auto"], "--mask auto"),
+        (["--exact-background"], "--mask"),
+        (["--noise-seed", "1", "--turns"], "--turns"),
+        (["--noise-seed", "-1"], "seed"),
+        (["--keep", "wooden"], "--keep"),
+        (["--keep", "purple=0.4"], "purple"),
+        (["--text-ratio", "0.8-0.2"], "text_ratio"),
+        (["--text-ratio", "x"], "--text-ratio"),
+        (["--solver", "heun"], "solver"),
+        (["--average-window", "0-9"], "window"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_refused(
+    options: list[str], word: str, picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    refused(run(*edit_args(picture, model, tmp_path / "e.png", *options)), 2, word)
+    assert not (tmp_path / "e.png").exists()
+
+
+def test_a_picture_needs_its_sentence(picture: Path, run: Run, tmp_path: Path) -> None:
+    render(sample(1)).save(picture)
+    refused(run("edit", picture, "--target", "a", "-o", tmp_path / "e.png"), 2, "--source")

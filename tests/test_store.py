@@ -1,0 +1,108 @@
+"""Inversions as files: the same afterwards, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from counterflow.edit.editor import Editor, Inversion
+from counterflow.errors import CounterflowError, InputError, ModelError
+from counterflow.toybox.render import render
+from tools import SCENE, SOURCE, TARGETS, distance, inverted
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_loaded_edits_as_what_was_saved(editor: Editor, half: bool, tmp_path: Path) -> None:
+    """Bit for bit in full precision; in half the file is smaller and the source still exact."""
+    inversion = editor.invert(
+        render(SCENE).resize((90, 128)), SOURCE, steps=4, iterations=1, window=(0, 1)
+    )
+    inversion.save(tmp_path / "new" / "a.safetensors", half)
+    loaded = Inversion.load(tmp_path / "new" / "a.safetensors", editor.backbone)
+    for name in ("prompt", "size", "settings", "forwards", "seconds", "grid"):
+        assert getattr(loaded, name) == getattr(inversion, name), name
+    assert np.array_equal(np.asarray(loaded.picture), np.asarray(inversion.picture))
+    a, b = (each.edit(TARGETS[0]).latent for each in (inversion, loaded))
+    assert torch.equal(a, b) if not half else distance(a, b) < 0.05
+    assert loaded.reconstruct().latent_error <= 1e-5
+
+
+def test_half_precision_halves_the_latents(one: Editor, tmp_path: Path) -> None:
+    inversion = inverted(one, steps=8, iterations=0)
+    sizes = []
+    for half in (False, True):
+        inversion.save(tmp_path / "a.safetensors", half)
+        with safe_open(tmp_path / "a.safetensors", "pt") as file:
+            latents = file.get_tensor("latents")
+            sizes.append(latents.numel() * latents.element_size())
+    assert sizes[0] == 2 * sizes[1]
+
+
+def _rewritten(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            known = json.loads(file.metadata()["counterflow"])
+        change(known)
+        save_file(tensors, path, {"counterflow": json.dumps(known)})
+
+    return damage
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], type[CounterflowError], str]] = {
+    "cut short": (lambda p: p.write_bytes(p.read_bytes()[:-100]), InputError, "damaged"),
+    "empty": (lambda p: p.write_bytes(b""), InputError, "damaged"),
+    "gone": (lambda p: p.unlink(), InputError, "no such file"),
+    "text": (lambda p: p.write_text("no tensors" * 99), InputError, "damaged"),
+    "no metadata": (lambda p: save_file({"latents": torch.zeros(1)}, p), InputError, "damaged"),
+    "version": (_rewritten(lambda k: k.update(version=99)), InputError, "version 99"),
+    "model": (_rewritten(lambda k: k.update(model="other@123")), ModelError, "other@123"),
+    "sigmas": (_rewritten(lambda k: k.update(sigmas=[1, 0])), InputError, "damaged"),
+    "rising": (_rewritten(lambda k: k.update(sigmas=[0, 1, 2])), InputError, "damaged"),
+    "size": (_rewritten(lambda k: k.update(size=[32, 64])), InputError, "latents"),
+    "settings": (_rewritten(lambda k: k.update(settings={"steps": "x"})), InputError, "steps"),
+    "prompt": (_rewritten(lambda k: k.pop("prompt")), InputError, "prompt"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_what_is_no_inversion_is_refused(one: Editor, name: str, tmp_path: Path) -> None:
+    """In one line that names the file, and both sides where they differ."""
+    path = tmp_path / "a.safetensors"
+    inverted(one, steps=2, iterations=0).save(path)
+    damage, kind, words = DAMAGE[name]
+    damage(path)
+    with pytest.raises(kind, match=words) as told:
+        Inversion.load(path, one.backbone)
+    if name == "model":
+        assert one.backbone.identity in str(told.value)
+
+
+def test_latents_that_are_not_finite_are_refused(one: Editor, tmp_path: Path) -> None:
+    inversion = inverted(one, steps=2, iterations=0)
+    inversion.trajectory.latents[1, 0, 0, 0] = float("nan")
+    inversion.save(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="finite"):
+        Inversion.load(tmp_path / "a.safetensors", one.backbone)
+
+
+def test_a_model_that_moved_is_the_same(one: Editor, tmp_path: Path) -> None:
+    """The digest counts, not the folder's name; another ending is refused."""
+    path, backbone = tmp_path / "a.safetensors", one.backbone
+    before = backbone.identity
+    try:
+        backbone.identity = "/here/tiny@abc"
+        inverted(one, steps=2, iterations=0).save(path)
+        backbone.identity = "/there/tiny@abc"
+        Inversion.load(path, backbone)
+    finally:
+        backbone.identity = before
+    with pytest.raises(InputError, match="safetensors"):
+        inverted(one, steps=2, iterations=0).save(tmp_path / "a.pt")
