@@ -147,7 +147,7 @@ def test_the_gallery_has_a_row_for_each_kind(tiny: SD3, monkeypatch: pytest.Monk
 def test_toypie_is_pie_benchs_format(tmp_path: Path) -> None:
     """The reader reads what was written; the truth, the scenes and the mask belong together."""
     written = toypie.write_cases(tmp_path / "t", seed=77, per_category=2)
-    read = pie.read(tmp_path / "t", border=False)
+    read = pie.read(tmp_path / "t", "corrected")
     told = json.loads((tmp_path / "t" / "scenes.json").read_text())
     assert told["seed"] == 77 and len(read) == len(written) == 20
     assert sorted(case.category for case in read) == sorted([*range(10)] * 2)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from counterflow.bench.measure import cases
-from counterflow.bench.pie import SIDE, encode_mask
+from counterflow.bench.pie import IMAGES, MAPPING, SIDE, encode_mask
 from counterflow.controls.align import changed_words
 from counterflow.edit.run import Progress
 from counterflow.errors import InputError
@@ -27,6 +27,8 @@ SEED = 10_000
 """First seed of the shipped benchmark."""
 
 PER_CATEGORY = 40
+
+SCENES, TRUTHS = "scenes.json", "truth_images"
 
 
 def write_cases(
@@ -46,9 +48,9 @@ def write_cases(
     drawn = sorted(cases(len(CATEGORIES) * per_category, seed), key=lambda case: case.category)
     mapping, scenes = {}, {}
     for i, case in enumerate(drawn):
-        number = f"{case.category}{case.source.seed:011d}"
+        number = case_id(case)
         path = f"{case.category}_{CATEGORIES[case.category].replace(' ', '_')}/{number}.png"
-        for kind, scene in (("annotation_images", case.source), ("truth_images", case.target)):
+        for kind, scene in ((IMAGES, case.source), (TRUTHS, case.target)):
             (folder / kind / path).parent.mkdir(parents=True, exist_ok=True)
             save_png(render(scene, size), folder / kind / path, None)
         mapping[number] = item(case, path, size)
@@ -56,10 +58,15 @@ def write_cases(
         if progress is not None:
             progress("drawing", i + 1, len(drawn))
     made = {"seed": seed, "per_category": per_category, "size": size, "scenes": scenes}
-    (folder / "scenes.json").write_text(json.dumps(made, indent=1) + "\n")
+    (folder / SCENES).write_text(json.dumps(made, indent=1) + "\n")
     lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in mapping.items())
-    (folder / "mapping_file.json").write_text(f"{{\n{lines}\n}}\n")
+    (folder / MAPPING).write_text(f"{{\n{lines}\n}}\n")
     return drawn
+
+
+def case_id(case: SceneEdit) -> str:
+    """Its twelve digits: the category, then the seed of its scenes."""
+    return f"{case.category}{case.source.seed:011d}"
 
 
 def item(case: SceneEdit, path: str, size: int) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""Files of a benchmark that others wrote: of bounded size, and never outside their folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from counterflow.errors import InputError
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path that `name` means in `folder`, links followed; it need not exist.
+
+    Raises InputError when it leaves the folder, by dots, as an absolute path or by a link.
+    """
+    home = folder.resolve()
+    try:
+        path = (home / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL in the name
+        raise InputError(f"{name!r:.99} is no path ({error}); correct it") from None
+    if not path.is_relative_to(home):
+        raise InputError(f"{name!r:.99} leaves the folder {home.name}; copy what it names into it")
+    return path
+
+
+def read_text(path: Path, most: int) -> str:
+    """The UTF-8 text of a file. Raises InputError for over `most` bytes or what is no such file."""
+    try:
+        if not path.is_file():  # before opening: a pipe would hang
+            raise InputError(f"{path} is no file; check the path")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise InputError(f"{path} is over {most >> 20} MiB; split it")
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as such") from None
+
+
+def read_dict(path: Path, most: int = 64 << 20) -> dict[str, Any]:
+    """The dict of a JSON file. Raises InputError as `read_text` does, and for anything else."""
+    try:
+        data = json.loads(read_text(path, most))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}); write it again") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path} must hold a dict, not a {type(data).__name__}")
+    return data
+
+
+def text_of(item: dict[Any, Any], key: str) -> str:
+    """The text under a key. Raises InputError where it is missing or of another type."""
+    if key not in item:
+        raise InputError(f"lacks {key}; add it")
+    value = item[key]
+    if not is_text(value):
+        raise InputError(f"{key} is {value!r:.40}, not text; put it in quotes")
+    return str(value)
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a string that UTF-8 can write: JSON and YAML may hold half characters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
