@@ -89,13 +89,9 @@ def load_backbone(
     device = pick_device(device)
     on_cpu = device.partition(":")[0] == "cpu"
     kind = getattr(torch, dtype or ("float32" if on_cpu else "bfloat16"))
-    folder = local_folder(model)
+    folder, identity = local_folder(model), identify(model)
     with _quiet():
-        if folder is not None:
-            revision, identity = None, f"{model}@{fingerprint(folder)}"
-        else:
-            revision = _check_repository(model)
-            identity = f"{model}@{revision}"
+        revision = None if folder else identity.rpartition("@")[2]
         pipeline = _open(str(folder or model), kind, revision, local=folder is not None)
     module, _, name = adapter_of(type(pipeline).__name__).partition(":")
     pipeline.set_progress_bar_config(disable=True)
@@ -106,6 +102,15 @@ def load_backbone(
     words = None if folder is None else known_words(folder)
     adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity, words)
     return adapter
+
+
+def identify(model: str) -> str:
+    """A model's `identity`: its name and a digest of its folder, or its repository's commit."""
+    folder = local_folder(model)
+    if folder is not None:
+        return f"{model}@{fingerprint(folder)}"
+    with _quiet():
+        return f"{model}@{_check_repository(model)}"
 
 
 def known_words(folder: Path) -> frozenset[str] | None:

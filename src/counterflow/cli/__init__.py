@@ -12,7 +12,7 @@ import warnings
 
 import typer
 
-from counterflow.cli import edit, inversions, replay, system, toybox
+from counterflow.cli import bench, edit, inversions, replay, report, system, toybox
 from counterflow.errors import CounterflowError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app = typer.Typer(
 edit.register(app)
 inversions.register(app)
 replay.register(app)
+bench.register(app)
+report.register(app)
 system.register(app)
 app.add_typer(toybox.app, name="toybox")
 

@@ -140,7 +140,7 @@ class Inversion:
     def auto_mask(
         self,
         target: str,
-        share: float = 0.25,
+        share: float = 0.15,
         looks: int = 6,
         progress: Progress | None = None,
     ) -> np.ndarray:

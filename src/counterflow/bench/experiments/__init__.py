@@ -1,0 +1,28 @@
+"""The paper's comparisons and ablations, one small file each; `EXPERIMENTS` lists them."""
+
+from counterflow.bench.experiments import (
+    attention,
+    compensation,
+    ddim,
+    guidance,
+    iterations,
+    ratio,
+    steps,
+    text,
+)
+from counterflow.bench.experiments.base import Experiment
+
+EXPERIMENTS: dict[str, Experiment] = {
+    made.name: made
+    for made in (
+        iterations.EXPERIMENT,
+        compensation.EXPERIMENT,
+        text.EXPERIMENT,
+        ratio.EXPERIMENT,
+        attention.EXPERIMENT,
+        ddim.EXPERIMENT,
+        guidance.EXPERIMENT,
+        steps.EXPERIMENT,
+    )
+}
+"""By name, in the order of the page."""

@@ -1,0 +1,73 @@
+"""How many fixed-point iterations does an inversion need? (FTEdit, stage I and its ablation.)"""
+
+from __future__ import annotations
+
+from counterflow.bench import plots
+from counterflow.bench.experiments import base
+from counterflow.bench.experiments.base import Answers, Experiment, Query
+from counterflow.bench.page import Column, Section, Verdict
+from counterflow.edit.settings import EditSettings, InvertSettings
+
+COUNTS = range(6)
+ERROR = Column("latent", "relative error of the image's latent without compensation", "lower", 3)
+ROUND_TRIP = Column(
+    "reconstruction PSNR",
+    "of the uncompensated reconstruction against the autoencoder's round trip, in dB",
+    "higher",
+    1,
+)
+
+TEXT = """
+An inversion asks for the noisier latent from which one step of generation leads to the known one.
+Euler inversion (0 iterations) evaluates the velocity at the known latent in its place; each
+fixed-point iteration evaluates it again where the last one led, and the step is taken with the
+mean of all evaluations. The paper finds three enough, and reports background PSNR of 20.78, 26.98
+and 27.51 dB for 0, 1 and 3 iterations on 150 pictures with SD3.5.
+
+The left columns reconstruct without compensation, so that the inversion's own error shows; the
+right ones are full edits at the paper's settings.
+"""
+
+
+def queries(steps: int) -> dict[str, Query]:
+    made = {}
+    for count in COUNTS:
+        invert = InvertSettings(steps=steps, iterations=count)
+        made[f"reconstruct {count}"] = Query(invert, compensated=False)
+        made[f"edit {count}"] = Query(invert, EditSettings())
+    return made
+
+
+def conclude(answers: Answers) -> Section:
+    errors = {n: answers.mean(f"reconstruct {n}", "latent") for n in COUNTS}
+    trips = {n: answers.mean(f"reconstruct {n}", "PSNR") for n in COUNTS}
+    edits = base.rows(answers, {f"edit {n}": str(n) for n in COUNTS}, base.EDITED)
+    rows = [
+        [name, answers.steps * (n + 1), errors[n], trips[n], *rest]
+        for n, (name, *rest) in zip(COUNTS, edits, strict=True)
+    ]
+    cost = Column("forwards", "network evaluations of the inversion", "lower", 0)
+    columns = (cost, ERROR, ROUND_TRIP, *base.EDITED)
+    error = answers.difference("reconstruct 3", "reconstruct 0", "latent")
+    background = answers.difference("edit 3", "edit 0", "PSNR")
+    verdict = Verdict(
+        "Fixed-point iteration lowers the reconstruction error and raises background PSNR at "
+        "equal steps.",
+        base.all_of(base.below(error), base.above(background)),
+        f"Three iterations against none: relative latent error {base.said(error, digits=3)}, "
+        f"background PSNR of edits {base.said(background, 'dB')}.",
+    )
+    plot = plots.lines(
+        list(COUNTS),
+        "iterations",
+        [
+            ("latent error", [("", list(errors.values()))]),
+            ("background PSNR, dB", [("", [answers.mean(f"edit {n}", "PSNR") for n in COUNTS])]),
+            ("success", [("", [answers.mean(f"edit {n}", "success") for n in COUNTS])]),
+        ],
+    )
+    made = base.table(Column("iterations"), columns, rows)
+    return Section(EXPERIMENT.title, TEXT, made, plot, verdict)
+
+
+EXPERIMENT = Experiment("iterations", "Fixed-point iterations", base.first, queries, conclude)

@@ -1,0 +1,45 @@
+"""In how many steps should the text control be on? (FTEdit's `ly` ratio.)"""
+
+from __future__ import annotations
+
+from counterflow.bench import plots
+from counterflow.bench.experiments import base
+from counterflow.bench.experiments.base import Answers, Experiment, Query
+from counterflow.bench.page import Column, Section, Verdict
+from counterflow.edit.settings import EditSettings, InvertSettings
+
+RATIOS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+TEXT = """
+The share of steps, from the noise end, in which the text control is on. The paper keeps it on in
+all of them. Early steps decide what is where, late ones how it looks.
+"""
+
+
+def queries(steps: int) -> dict[str, Query]:
+    invert = InvertSettings(steps=steps)
+    return {str(r): Query(invert, EditSettings(text_ratio=r)) for r in RATIOS}
+
+
+def conclude(answers: Answers) -> Section:
+    rows = base.rows(answers, {str(r): f"{r:.1f}" for r in RATIOS}, base.EDITED)
+    background = answers.difference("1.0", "0.2", "PSNR")
+    success = answers.difference("1.0", "0.2", "success")
+    verdict = Verdict(
+        "The longer the control is on, the more of the picture is preserved.",
+        base.above(background),
+        f"In all steps against the first fifth: background PSNR {base.said(background, 'dB')}, "
+        f"success {base.said(success)}.",
+    )
+    panels = [
+        ("background PSNR, dB", [("", [answers.mean(str(r), "PSNR") for r in RATIOS])]),
+        ("success", [("", [answers.mean(str(r), "success") for r in RATIOS])]),
+    ]
+    plot = plots.lines(list(RATIOS), "share of steps with the control", panels)
+    made = base.table(Column("ratio"), base.EDITED, rows)
+    return Section(EXPERIMENT.title, TEXT, made, plot, verdict)
+
+
+EXPERIMENT = Experiment(
+    "ratio", "Share of steps with the text control", base.first, queries, conclude
+)

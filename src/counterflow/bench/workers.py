@@ -1,0 +1,53 @@
+"""Tasks, one after the other or on several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import torch
+
+from counterflow.bench.engine import Engine, Outcome, Task, engine
+
+_ENGINE: Engine | None = None
+"""A worker process's own."""
+
+
+def outcomes(
+    tasks: Sequence[Task], model: str, judged: bool, profile: str, workers: int
+) -> Iterator[tuple[int, list[Outcome]]]:
+    """Each task's number with its outcomes, as it is done, in any order.
+
+    With several workers each is a process with its share of the cores; a small model uses several
+    cores far better so than by threads.
+    """
+    if not tasks:
+        return
+    if workers <= 1:
+        made = engine(model, judged, profile)
+        for number, task in enumerate(tasks):
+            yield number, list(made.run(task))
+        return
+    threads = max(1, torch.get_num_threads() // workers)
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), _begin, (model, judged, profile, threads)
+    ) as pool:
+        waiting = {pool.submit(_run, task): number for number, task in enumerate(tasks)}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _begin(model: str, judged: bool, profile: str, threads: int) -> None:
+    global _ENGINE
+    torch.set_num_threads(threads)
+    _ENGINE = engine(model, judged, profile)
+
+
+def _run(task: Task) -> list[Outcome]:
+    assert _ENGINE is not None, "a worker begins with an engine"
+    return list(_ENGINE.run(task))

@@ -1,0 +1,137 @@
+"""The benchmark's runner: every result once, on disk, whatever stops it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from counterflow.bench import results
+from counterflow.edit.methods import METHODS, named
+from counterflow.errors import InputError
+from counterflow.images import read_settings
+from tools import Run, refused
+
+QUICK = ["--set", "steps=2", "--set", "iterations=0"]
+NAME = "ftedit,steps=2,iterations=0"
+
+
+def bench(run: Run, model: str, folder: Path, *more: str | Path) -> tuple[int, str, str]:
+    return run("bench", "-o", folder, "--model", model, "--workers", "1", *QUICK, *more)
+
+
+def test_bench_json(run: Run, model: str, tmp_path: Path) -> None:
+    """Per method and kind: means, intervals, counts; every result with its settings."""
+    code, out, err = bench(run, model, tmp_path / "b", "--limit", "4", "--method", "ftedit",
+                           "--method", "euler", "--json")  # fmt: skip
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert set(told["methods"]) == {NAME, "euler,steps=2,iterations=0"}
+    assert told["profile"] == "corrected" and told["seed"] == 10_000
+    method = told["methods"][NAME]
+    assert list(method["categories"]) == [
+        "change object", "add object", "delete object", "change content"
+    ]  # fmt: skip
+    figures = method["all"]["figures"]
+    assert figures["forwards"]["mean"] == 2 + 6 and figures["PSNR"]["count"] == 4
+    assert figures["PSNR"]["low"] <= figures["PSNR"]["mean"] <= figures["PSNR"]["high"]
+    assert figures["LPIPS"]["n/a"] == 4 and figures["LPIPS"]["mean"] is None
+    assert 0 <= figures["kept"]["mean"] <= 1 and figures["distance"]["mean"] > 0
+    (first, *_) = sorted((tmp_path / "b" / NAME).glob("1*.png"))
+    assert read_settings(first)["invert"]["steps"] == 2
+    code, out, _ = run("report", tmp_path / "b", "--json")
+    assert code == 0 and (tmp_path / "b" / "report.html").stat().st_size > 10_000
+
+
+def test_an_interrupted_run_goes_on(run: Run, model: str, tmp_path: Path) -> None:
+    """What is there is not made again, what is missing is; more cases may be asked for."""
+    folder = tmp_path / "b"
+    bench(run, model, folder, "--limit", "3")
+    made = sorted((folder / NAME).glob("[0-9]*.json"))
+    assert len(made) == 3
+    before = {path: path.stat().st_mtime_ns for path in made}
+    made[1].unlink()
+    assert bench(run, model, folder, "--limit", "4")[0] == 0
+    after = sorted((folder / NAME).glob("[0-9]*.json"))
+    assert len(after) == 4
+    assert all(path.stat().st_mtime_ns == before[path] for path in (made[0], made[2]))
+    assert made[1].stat().st_mtime_ns != before[made[1]]
+
+
+def test_results_are_not_mixed(run: Run, model: str, tmp_path: Path) -> None:
+    """Other cases, another profile, other settings under a name, a folder of something else."""
+    folder = tmp_path / "b"
+    bench(run, model, folder, "--limit", "1")
+    refused(bench(run, model, folder, "--limit", "1", "--seed", "77"), 2, "10000", "77")
+    refused(bench(run, model, folder, "--profile", "pie-compat"), 2, "corrected", "pie-compat")
+    described = folder / NAME / "method.json"
+    described.write_text(described.read_text().replace('"guidance": 2.0', '"guidance": 3.0'))
+    refused(bench(run, model, folder, "--limit", "1"), 2, "3.0", "2.0")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    refused(bench(run, model, tmp_path / "other"), 2, "other")
+    refused(bench(run, model, tmp_path / "c", "--method", "magic"), 2, "magic", "ftedit")
+    refused(bench(run, model, tmp_path / "c", "--set", "colour=1"), 2, "colour")
+    refused(bench(run, model, tmp_path / "c", "--set", "guidance=-1"), 2, "guidance")
+    refused(bench(run, model, tmp_path / "c", "--cases", tmp_path / "nowhere"), 2, "nowhere")
+    refused(bench(run, model, tmp_path / "c", "--limit", "0"), 2, "limit")
+    refused(bench(run, model, tmp_path / "c", "--workers", "0"), 2, "workers")
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_bad_picture_stops_its_own_case(run: Run, model: str, tmp_path: Path) -> None:
+    """A PIE-Bench folder with a damaged picture: an error there, results elsewhere, and a later
+    run tries it again.
+    """
+    run("toybox", "cases", "--per-category", "1", "--seed", "40", "-o", tmp_path / "pie")
+    pictures = sorted((tmp_path / "pie" / "annotation_images").rglob("*.png"))
+    shutil.copy(pictures[1], tmp_path / "whole.png")
+    pictures[1].write_bytes(pictures[1].read_bytes()[:200])
+    more = ["--cases", tmp_path / "pie", "--limit", "3", "--json"]
+    code, out, _ = bench(run, model, tmp_path / "b", *more)
+    all_of = json.loads(out)["methods"][NAME]["all"]
+    assert code == 0 and (all_of["cases"], all_of["errors"]) == (3, 1)
+    assert all_of["figures"]["PSNR"]["n/a"] == 1 and all_of["figures"]["success"]["count"] == 2
+    shutil.copy(tmp_path / "whole.png", pictures[1])
+    code, out, _ = bench(run, model, tmp_path / "b", *more)
+    assert json.loads(out)["methods"][NAME]["all"]["errors"] == 0
+
+
+def test_a_picture_is_inverted_once_for_its_targets(run: Run, model: str, tmp_path: Path) -> None:
+    """FlowEdit's style: the cost of one inversion is shared, and there is no mask to measure by."""
+    run("toybox", "draw", "--seed", "3", "-o", tmp_path / "a.png")
+    items = [{"input_img": "a.png", "source_prompt": "a cat", "target_prompts": ["a dog", "a fox"]}]
+    (tmp_path / "edits.yaml").write_text(json.dumps(items))
+    code, out, _ = bench(run, model, tmp_path / "b", "--cases", tmp_path / "edits.yaml", "--json")
+    figures = json.loads(out)["methods"][NAME]["all"]["figures"]
+    assert code == 0
+    assert figures["forwards"]["mean"] == 1 + (6 + 4) / 2
+    assert figures["PSNR"]["n/a"] == figures["success"]["n/a"] == 2
+
+
+def test_workers_find_what_one_process_finds(run: Run, model: str, tmp_path: Path) -> None:
+    bench(run, model, tmp_path / "one", "--limit", "3")
+    args = ["bench", "-o", tmp_path / "two", "--model", model, "--workers", "2", *QUICK]
+    assert run(*args, "--limit", "3")[0] == 0
+    one, two = (results.read(tmp_path / name).methods[0].results for name in ("one", "two"))
+    assert len(one) == 3
+    for a, b in zip(one, two, strict=True):
+        assert a.figure("PSNR") == pytest.approx(b.figure("PSNR"), abs=0.01)
+        assert (a.case, a.figure("success")) == (b.case, b.figure("success"))
+
+
+def test_methods_are_what_they_say() -> None:
+    """Names are keys; changes go where they belong and show in the name."""
+    assert all(name == method.name for name, method in METHODS.items())
+    changed = named("ftedit").but({"steps": 5, "guidance": 3.0, "invert_guidance": 1.5})
+    assert (changed.invert.steps, changed.edit.guidance, changed.invert.guidance) == (5, 3.0, 1.5)
+    assert changed.name == "ftedit,steps=5,guidance=3.0,invert_guidance=1.5"
+    assert named("ftedit").but({}) == METHODS["ftedit"]
+    paper = METHODS["ftedit"]
+    assert (paper.invert.steps, paper.invert.iterations) == (30, 3)
+    assert (paper.edit.guidance, paper.edit.text_ratio, paper.edit.compensate) == (2, 1, "source")
+    assert METHODS["euler"].invert.iterations == 0 and METHODS["euler"].edit.text_ratio == 0
+    with pytest.raises(InputError, match="magic"):
+        named("magic")
