@@ -25,7 +25,8 @@ test: $(INSTALLED) ## Lint, check the format and the types, run the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -q
+	# A process for each core: small tensors gain nothing from a second thread.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 
 format: $(INSTALLED) ## Format the code and put right what ruff can
 	$(BIN)/ruff check --fix-only
