@@ -93,7 +93,7 @@ def _facts(bench: Bench, cases: int) -> Iterator[tuple[str, str]]:
 
 
 def _own_first(bench: Bench) -> Bench:
-    methods = sorted(bench.methods, key=lambda method: method.name != OWN)
+    methods = sorted(bench.methods, key=lambda m: m.name.partition(",")[0] != OWN)
     return replace(bench, methods=tuple(methods))
 
 
@@ -180,7 +180,7 @@ def _settings(values: dict[str, Any]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {' '.join(map(str, v)) if isinstance(v, list) else v}"
         for name, v in values.items()
-        if v is not None
+        if v not in (None, False, [])
     )
 
 
