@@ -48,6 +48,8 @@ def test_a_stored_inversion_is_edited_without_inverting(
     stored.write_bytes(stored.read_bytes()[:-10])
     refused(run("edit", stored, *more, "-o", out), 2, "a.safetensors")
     refused(run("invert", picture, *words, "-o", tmp_path / "a.pt"), 2, ".safetensors")
+    assert run("invert", picture, *words, "-o", tmp_path / "B.SAFETENSORS")[0] == 0
+    assert run("edit", tmp_path / "B.SAFETENSORS", *more, "-o", out)[0] == 0
 
 
 def test_an_inversion_of_another_model_is_refused(
@@ -87,6 +89,8 @@ def test_masks_found_and_exact(picture: Path, model: str, run: Run, tmp_path: Pa
     auto = ["--mask", "auto", "--grid", tmp_path / "grid.png"]
     assert run(*edit_args(picture, model, tmp_path / "auto.png", *auto))[0] == 0
     assert Image.open(tmp_path / "grid.png").width > 3 * 128
+    told = json.loads(run(*edit_args(picture, model, tmp_path / "auto.png", *auto, "--json"))[1])
+    assert told["inversion"]["mask_forwards"] == 2 * 2  # two of four steps lie in between
     replayed(run, tmp_path / "auto.png")
 
 
@@ -144,6 +148,17 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     refused(run(*edit_args(picture, model, tmp_path / "e.png", *options)), 2, word)
     assert not (tmp_path / "e.png").exists()
+
+
+def test_every_target_must_share_a_word_with_a_window(
+    picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    """Seen before the first target is made, whatever the batch."""
+    more = ["--keep", f"{sample(1).kind}=0.4", "--target", "a tree"]
+    for batch in ("1", "2"):
+        args = edit_args(picture, model, tmp_path / "many", *more, "--batch", batch)
+        refused(run(*args), 2, "a tree", sample(1).kind)
+    assert not (tmp_path / "many").exists()
 
 
 def test_a_picture_needs_its_sentence(picture: Path, run: Run, tmp_path: Path) -> None:

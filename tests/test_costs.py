@@ -43,6 +43,8 @@ def test_an_inversion_costs(editor: Editor, guidance: float, cost: int) -> None:
         ({"guidance": 2, "compensate": "both"}, 24, 24),
         ({"guidance": 1, "compensate": "both"}, 12, 12),
         ({"guidance": 2, "compensate": "none"}, 24, 24),
+        ({"guidance": 2, "compensate": "none", "text_ratio": 0.5}, 18, 18),
+        ({"guidance": 2, "compensate": "none", "text_ratio": 0}, 12, 12),
         ({"guidance": 2, "skip_steps": 2}, 12, 8),
         ({"guidance": 2, "skip_steps": 2, "text_ratio": 0.5}, 9, 8),
         ({"guidance": 2, "skip_steps": 2, "compensate": "both"}, 16, 16),

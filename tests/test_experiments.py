@@ -11,7 +11,7 @@ import pytest
 from counterflow.bench import cases as sets
 from counterflow.bench.engine import Figures
 from counterflow.bench.experiments import EXPERIMENTS
-from counterflow.bench.experiments.base import Answers, above, all_of, below
+from counterflow.bench.experiments.base import Answers, above, all_of, below, no_loss
 from counterflow.bench.experiments.run import grouped, written
 from counterflow.bench.page import Page
 from counterflow.bench.stats import Interval
@@ -23,7 +23,7 @@ CASES = sets.read(sets.TOYPIE)
 def answers(name: str, figures: Callable[[str, sets.Case, int], Figures]) -> Answers:
     """Made-up figures of every label and case of an experiment."""
     experiment = EXPERIMENTS[name]
-    chosen = experiment.choose(CASES, 20)
+    chosen = experiment.choose(CASES, 24)
     found = {
         (case.name, label): figures(label, case, n)
         for n, case in enumerate(chosen)
@@ -128,8 +128,28 @@ def test_no_difference_decides_nothing(name: str) -> None:
     assert section.verdict is not None and section.verdict.holds is not True
 
 
+def test_pose_must_be_hurt_itself() -> None:
+    """That others are helped makes no excess a loss of pose."""
+
+    def figures(label: str, case: sets.Case, n: int) -> Figures:
+        helped = case.category != "change pose" and number(label) > 0.2
+        return edit(float(case.category == "change pose" or helped), 25, n)
+
+    section = EXPERIMENTS["attention"].conclude(answers("attention", figures))
+    assert section.verdict is not None and section.verdict.holds is not True
+
+
+def test_agreement_is_no_certainty() -> None:
+    """Of pairs that all agree it takes 59 to exclude a loss of a twentieth; ten decide at all."""
+    assert no_loss(Interval(0.0, 0.0, 0.0, 58, 0)) is None
+    assert no_loss(Interval(0.0, 0.0, 0.0, 59, 0)) is True
+    assert no_loss(Interval(-0.01, -0.04, 0.02, 40, 0)) is True
+    assert no_loss(Interval(-0.1, -0.2, -0.06, 40, 0)) is False
+    assert above(Interval(1.0, 0.9, 1.1, 9, 0)) is None
+
+
 def test_bounds() -> None:
-    low, wide, high = (Interval(m, m - 1, m + 1, 9, 0) for m in (-2.0, 0.5, 2.0))
+    low, wide, high = (Interval(m, m - 1, m + 1, 10, 0) for m in (-2.0, 0.5, 2.0))
     assert [above(i) for i in (low, wide, high)] == [False, None, True]
     assert [below(i) for i in (low, wide, high)] == [True, None, False]
     assert above(Interval(None, None, None, 0, 0)) is None
@@ -176,7 +196,7 @@ def test_experiments_from_the_command_line(run: Run, model: str, tmp_path: Path)
     assert (code, err) == (0, "")
     told = json.loads(out)["experiments"]["compensation"]
     assert set(told["figures"]) == {"source", "both", "none", "with", "without"}
-    assert told["figures"]["with"]["largest"]["mean"] < 1e-4 and told["cases"] == 2
+    assert told["figures"]["with"]["largest"]["mean"] < 1e-4 and told["cases"] == 5
     html = (folder / "experiments.html").read_text()
     assert "data:image" in html and "http" not in html.replace("http://www.w3.org", "")
     path = folder / "answers.jsonl"
@@ -190,6 +210,11 @@ def test_experiments_from_the_command_line(run: Run, model: str, tmp_path: Path)
     refused(run("experiments", "compensation", *more, "--seed", "9"), 2, "10000", "9")
     refused(run("experiments", "magic", *more), 2, "magic", "iterations")
     refused(run("experiments", *more, "--count", "1"), 2, "--count")
+    refused(run("experiments", *more, "--count", "161"), 2, "--count")
+    refused(run("experiments", "ddim", "-o", path, "--model", model, *FAST), 2, "not a folder")
+    assert run("experiments", "guidance", *more)[0] == 0
+    both = json.loads((folder / "experiments.json").read_text())["experiments"]
+    assert list(both) == ["compensation", "guidance"], "what was answered before stays on the page"
     refused(run("experiments", *more, "--seed", str(10**9)), 2, "not fresh")
     code, out, _ = run("experiments", "--list")
     assert code == 0 and all(name in out for name in EXPERIMENTS)

@@ -32,6 +32,19 @@ def test_outside_a_mask_only_the_round_trip_changes_pixels(
     assert not np.array_equal(trip, picture)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_mask_holds_over_turns(one: Editor, exact: bool) -> None:
+    """In every turn the outside is what it was in the first, to the bit."""
+    mask = np.zeros((128, 128), bool)
+    mask[:50, 30:90] = True
+    inversion = inverted(one, steps=3, iterations=0)
+    outside = np.asarray(inversion.picture if exact else inversion.round_trip)[~mask]
+    for target in (TARGETS[0], TARGETS[1], SOURCE):
+        edit = inversion.edit(target, mask=mask, exact_background=exact)
+        assert np.array_equal(np.asarray(edit.image)[~mask], outside)
+        inversion = inversion.after(edit)
+
+
 @pytest.mark.parametrize("size", [(150, 60), (61, 97)], ids=str)
 def test_masks_of_any_size(one: Editor, size: tuple[int, int]) -> None:
     """The picture's own pixels outside, whatever size the model works at."""
@@ -74,5 +87,5 @@ def test_finding_a_mask_is_counted(one: Editor) -> None:
     told: list[int] = []
     inversion = inverted(one, steps=8, iterations=0)
     inversion.auto_mask(TARGETS[0], looks=3, progress=lambda label, made, of: told.append(of))
-    assert told == [6] * 6
+    assert told == [6] * 6 and inversion.mask_forwards == 6
     inverted(one, steps=1, iterations=0).auto_mask(TARGETS[0])

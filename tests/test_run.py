@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from counterflow.bench import results
+from counterflow.bench.files import locked
 from counterflow.edit.methods import METHODS, named
 from counterflow.errors import InputError
 from counterflow.images import read_settings
@@ -77,8 +78,29 @@ def test_results_are_not_mixed(run: Run, model: str, tmp_path: Path) -> None:
     refused(bench(run, model, tmp_path / "c", "--set", "guidance=-1"), 2, "guidance")
     refused(bench(run, model, tmp_path / "c", "--cases", tmp_path / "nowhere"), 2, "nowhere")
     refused(bench(run, model, tmp_path / "c", "--limit", "0"), 2, "limit")
+    refused(bench(run, model, tmp_path / "c", "--seed", "-5"), 2, "seed", "-5")
     refused(bench(run, model, tmp_path / "c", "--workers", "0"), 2, "workers")
     assert not (tmp_path / "c").exists()
+
+
+def test_settings_of_every_kind_resume(run: Run, model: str, tmp_path: Path) -> None:
+    """What JSON gives back differently is the same; what is no file name becomes one."""
+    for change in ('text_words={"a/b":0.4}', "text_blocks=[0,1]", "text_ratio=[0,0.5]"):
+        folder = tmp_path / str(len(change))
+        more = ["--limit", "1", "--set", change, "--json"]
+        for _ in range(2):
+            code, out, _ = bench(run, model, folder, *more)
+            assert code == 0
+            (method,) = json.loads(out)["methods"].values()
+            assert method["all"]["cases"] == 1
+            assert method["all"]["errors"] == ("a/b" in change)
+        assert sorted(p.name for p in folder.glob("*/method.json")) == ["method.json"]
+
+
+def test_two_runs_do_not_share_a_folder(run: Run, model: str, tmp_path: Path) -> None:
+    with locked(tmp_path / "b"):
+        refused(bench(run, model, tmp_path / "b", "--limit", "1"), 2, "another run")
+    assert bench(run, model, tmp_path / "b", "--limit", "1")[0] == 0
 
 
 def test_a_bad_picture_stops_its_own_case(run: Run, model: str, tmp_path: Path) -> None:
@@ -109,6 +131,17 @@ def test_a_picture_is_inverted_once_for_its_targets(run: Run, model: str, tmp_pa
     assert code == 0
     assert figures["forwards"]["mean"] == 1 + (6 + 4) / 2
     assert figures["PSNR"]["n/a"] == figures["success"]["n/a"] == 2
+    one, other = sorted(
+        path for path in (tmp_path / "b" / NAME).glob("*.json") if path.stem != "method"
+    )
+    before = other.read_bytes(), other.stat().st_mtime_ns
+    one.unlink()
+    (tmp_path / "elsewhere").mkdir()
+    moved = shutil.copytree(
+        tmp_path, tmp_path / "elsewhere" / "set", ignore=lambda *_: ["elsewhere", "b"]
+    )
+    assert bench(run, model, tmp_path / "b", "--cases", moved / "edits.yaml")[0] == 0
+    assert one.exists() and (other.read_bytes(), other.stat().st_mtime_ns) == before
 
 
 def test_workers_find_what_one_process_finds(run: Run, model: str, tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[CounterflowError], str]] 
     "rising": (_rewritten(lambda k: k.update(sigmas=[0, 1, 2])), InputError, "damaged"),
     "size": (_rewritten(lambda k: k.update(size=[32, 64])), InputError, "latents"),
     "settings": (_rewritten(lambda k: k.update(settings={"steps": "x"})), InputError, "steps"),
+    "steps": (_rewritten(lambda k: k["settings"].update(steps=9)), InputError, "steps"),  # type: ignore[attr-defined]
     "prompt": (_rewritten(lambda k: k.pop("prompt")), InputError, "prompt"),
 }
 

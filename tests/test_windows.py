@@ -15,6 +15,7 @@ from counterflow.controls.base import RowMap
 from counterflow.controls.text import TextControl
 from counterflow.edit.editor import Editor
 from counterflow.edit.prompting import row_map
+from counterflow.edit.settings import EditSettings
 from counterflow.errors import InputError
 from counterflow.flow import Step, within
 from tools import SCENE, SOURCE, distance, inverted
@@ -92,11 +93,25 @@ def test_word_windows_in_an_edit(editor: Editor) -> None:
     assert distance(edited(editor, text_ratio=(0.5, 1.0)), full) > 1e-6
 
 
+def test_a_word_is_one_wherever_it_is_asked_for(one: Editor) -> None:
+    """A hyphen or an apostrophe does not part it, and its window does something."""
+    source, target = "a well-known cat's hat", "a well-known dog's hat"
+    EditSettings(text_words={"Well-Known": 0.4}).check_words(source, target)
+    for word in ("well", "known", "cat's", "-"):
+        with pytest.raises(InputError, match="both say"):
+            EditSettings(text_words={word: 0.4}).check_words(source, target)
+    inversion = inverted(one, steps=4, iterations=0)
+    inversion = one.invert(inversion.picture, source, steps=4, iterations=0)
+    off = inversion.edit(target, text_words={"well-known": 0.0}).latent
+    assert distance(off, inversion.edit(target).latent) > 1e-6
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"text_words": {"wooden": 0.4}},
         {"text_words": {SCENE.color: 0.4}},
+        {"text_words": {SCENE.kind[:-1]: 0.4}},
         {"text_words": {SCENE.kind: 1.4}},
         {"text_words": {SCENE.kind: (0.5, 0.4)}},
         {"text_ratio": (0.5, 0.4)},

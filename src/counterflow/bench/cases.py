@@ -114,6 +114,21 @@ def read(
     return in_turn(found, per_category)[:limit]
 
 
+def label(what: str | Path) -> str:
+    """A set's name for records: `toypie`, or a file's or folder's name with a digest of its list.
+
+    The same wherever the set lies, and another one if its list has changed.
+    """
+    if what == TOYPIE:
+        return TOYPIE
+    path = Path(what)
+    if path.name == pie.MAPPING:
+        path = path.parent
+    lists = [path / pie.MAPPING, path, *sorted(p for e in YAML for p in path.glob(f"*{e}"))]
+    listed = next(p for p in lists if p.is_file())
+    return f"{path.resolve().name}@{hashlib.sha256(listed.read_bytes()).hexdigest()[:12]}"
+
+
 def in_turn(cases: Sequence[Case], per_category: int | None = None) -> list[Case]:
     """The first case of each category, in PIE-Bench's order of them, then the second, and so on."""
     order = {name: place for place, name in enumerate(CATEGORIES.values())}

@@ -31,6 +31,8 @@ class Task:
     edits: tuple[EditSettings, ...] = ()
     reconstructions: tuple[bool, ...] = ()
     """Whether compensated, of each reconstruction to be made."""
+    sharing: int = 1
+    """Cases in all, others' included, that the cost of the inversion is shared by."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,17 @@ class Engine:
             yield self._reconstruct(first, inversion, compensated)
         for case in task.cases:
             for settings in task.edits:
-                yield self._edit(case, inversion, settings, len(task.cases))
+                yield self._edit(case, inversion, settings, task.sharing)
 
     def _reconstruct(self, case: Case, inversion: Inversion, compensated: bool) -> Outcome:
         """Figures: `latent`, the relative error of the image latent; `largest`, its largest
         absolute error; `PSNR` against the autoencoder's round trip; mean `residual`.
         """
-        made = inversion.reconstruct(compensated)
+        try:
+            made = inversion.reconstruct(compensated)
+        except (CounterflowError, RuntimeError) as error:
+            said = _one_line(error)
+            return Outcome(case.name, inversion.settings, None, compensated, error=said)
         stored = inversion.trajectory[-1]
         figures: Figures = {
             "latent": float((made.latent - stored).norm() / stored.norm()),
@@ -141,11 +147,22 @@ def _one_line(error: Exception) -> str:
     return reason if isinstance(error, CounterflowError) else f"{type(error).__name__}: {reason}"
 
 
-def engine(model: str, judged: bool, profile: str) -> Engine:
+@dataclass(frozen=True)
+class Setup:
+    """What an engine is loaded from."""
+
+    model: str = "toybox"
+    device: str | None = None
+    dtype: str | None = None
+    judged: bool = True
+    profile: str = "corrected"
+
+
+def engine(setup: Setup) -> Engine:
     """Load a model, and the judge and the metrics' networks if they are at hand."""
     from counterflow.metrics.networks import at_hand
     from counterflow.toybox import judge
 
-    editor = Editor.load(model)
+    editor = Editor.load(setup.model, setup.device, setup.dtype)
     networks = at_hand(editor.backbone.device)
-    return Engine(editor, judge.load() if judged else None, networks, profile)
+    return Engine(editor, judge.load() if setup.judged else None, networks, setup.profile)

@@ -1,8 +1,10 @@
-"""Files of a benchmark that others wrote: of bounded size, and never outside their folder."""
+"""A benchmark's files: others' are of bounded size and in their folder, ours are locked."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +66,34 @@ def text_of(item: dict[Any, Any], key: str) -> str:
 def is_text(value: Any) -> bool:
     """Whether it is a string that UTF-8 can write: JSON and YAML may hold half characters."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder of results for one runner; InputError if another has it.
+
+    The lock goes with its process, however that ends. Where the system has none, there is none.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; name another -o")
+    beside = folder.absolute().parent
+    beside.mkdir(parents=True, exist_ok=True)
+    path = beside / f".{folder.name}.lock"
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another run is writing to {folder}: wait for it") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -66,13 +66,16 @@ class Bench:
     cases: str
     seed: int | None
     limit: int | None
-    """Cases of each kind that were asked for; None for all."""
+    """Cases that were asked for, of all kinds in turn; None for all."""
     profile: str
     model: str
     counterflow: str
     judge: dict[str, float] | None
     """The judge's held-out accuracy by field; None where no judge was used."""
     notes: tuple[str, ...] = ()
+    device: str | None = None
+    dtype: str | None = None
+    """As asked for; None for the best there is."""
     methods: tuple[Method, ...] = ()
 
 
@@ -125,6 +128,8 @@ def read(folder: Path) -> Bench:
         counterflow=data.get("counterflow", str),
         judge=_accuracy(data),
         notes=tuple(notes),
+        device=data.maybe("device", str),
+        dtype=data.maybe("dtype", str),
     )
     methods = tuple(_method(file) for file in sorted(folder.glob("*/method.json")))
     return replace(bench, methods=methods)
@@ -248,6 +253,8 @@ def summarise(bench: Bench) -> dict[str, Any]:
         "profile": bench.profile,
         "model": bench.model,
         "counterflow": bench.counterflow,
+        "device": bench.device,
+        "dtype": bench.dtype,
         "judge": bench.judge,
         "notes": list(bench.notes),
     }
@@ -262,7 +269,8 @@ def summarise(bench: Bench) -> dict[str, Any]:
         }
         for method in bench.methods
     }
-    return facts | {"methods": methods}
+    errors = (r.error for method in bench.methods for r in method.results if r.error)
+    return facts | {"first error": next(errors, None), "methods": methods}
 
 
 def categories(results: Sequence[Result]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -10,7 +11,7 @@ from typing import Any
 
 from counterflow.bench import results
 from counterflow.bench.cases import Case
-from counterflow.bench.engine import Outcome, Task
+from counterflow.bench.engine import Outcome, Setup, Task
 from counterflow.bench.workers import outcomes
 from counterflow.edit.methods import Method
 from counterflow.edit.run import Progress
@@ -23,7 +24,7 @@ def run(
     bench: results.Bench,
     cases: Sequence[Case],
     methods: Sequence[Method],
-    model: str,
+    setup: Setup,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> results.Bench:
@@ -41,8 +42,8 @@ def run(
     total = len(cases) * len(methods)
     done = total - sum(len(task.cases) for _, task in todo)
     known = {case.name: case for case in cases}
-    tasks, judged = [task for _, task in todo], bench.judge is not None
-    for number, made in outcomes(tasks, model, judged, bench.profile, workers):
+    tasks = [task for _, task in todo]
+    for number, made in outcomes(tasks, setup, workers):
         for outcome in made:
             _write(folder, todo[number][0].name, known[outcome.case], outcome)
         done += len(made)
@@ -52,12 +53,13 @@ def run(
 
 
 def _tasks(folder: Path, cases: Sequence[Case], method: Method) -> list[Task]:
-    """What is left to do of a method: all cases of a group together, if any of them is."""
+    """What is left to do of a method; cases of a group share an inversion."""
     tasks = []
     for _, group in groupby(sorted(cases, key=lambda c: c.group), key=lambda c: c.group):
         part = tuple(group)
-        if any(_missing(folder / method.name / f"{case.name}.json") for case in part):
-            tasks.append(Task(part, method.invert, (method.edit,)))
+        left = tuple(c for c in part if _missing(folder / method.name / f"{c.name}.json"))
+        if left:
+            tasks.append(Task(left, method.invert, (method.edit,), sharing=len(part)))
     order = {case.name: n for n, case in enumerate(cases)}
     return sorted(tasks, key=lambda task: order[task.cases[0].name])
 
@@ -116,11 +118,12 @@ def _described(method: Method) -> results.Method:
 def _agree(folder: Path, bench: results.Bench, methods: Sequence[Method]) -> None:
     """Refuse to mix results: other cases, another model, or a method with other settings."""
     if not (folder / "bench.json").is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        ours = any(folder.glob("*/method.json")) or not folder.exists()
+        if not ours and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} is not an empty folder, nor one of a benchmark")
         return
     there = results.read(folder)
-    names = ("cases", "seed", "profile", "model")
+    names = ("cases", "seed", "profile", "model", "device", "dtype")
     _same(folder, {n: getattr(there, n) for n in names}, {n: getattr(bench, n) for n in names})
     known = {method.name: method for method in there.methods}
     for method in methods:
@@ -132,7 +135,8 @@ def _agree(folder: Path, bench: results.Bench, methods: Sequence[Method]) -> Non
 def _flat(method: results.Method) -> dict[str, Any]:
     both = {f"invert {k}": v for k, v in method.invert.items()}
     both |= {f"edit {k}": v for k, v in method.edit.items()}
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in both.items()}
+    as_read: dict[str, Any] = json.loads(json.dumps(both))
+    return as_read
 
 
 def _same(where: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:

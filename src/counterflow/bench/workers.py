@@ -8,14 +8,14 @@ from multiprocessing import get_context
 
 import torch
 
-from counterflow.bench.engine import Engine, Outcome, Task, engine
+from counterflow.bench.engine import Engine, Outcome, Setup, Task, engine
 
 _ENGINE: Engine | None = None
 """A worker process's own."""
 
 
 def outcomes(
-    tasks: Sequence[Task], model: str, judged: bool, profile: str, workers: int
+    tasks: Sequence[Task], setup: Setup, workers: int
 ) -> Iterator[tuple[int, list[Outcome]]]:
     """Each task's number with its outcomes, as it is done, in any order.
 
@@ -25,14 +25,12 @@ def outcomes(
     if not tasks:
         return
     if workers <= 1:
-        made = engine(model, judged, profile)
+        made = engine(setup)
         for number, task in enumerate(tasks):
             yield number, list(made.run(task))
         return
     threads = max(1, torch.get_num_threads() // workers)
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), _begin, (model, judged, profile, threads)
-    ) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (setup, threads)) as pool:
         waiting = {pool.submit(_run, task): number for number, task in enumerate(tasks)}
         try:
             for done in as_completed(waiting):
@@ -42,10 +40,10 @@ def outcomes(
             raise
 
 
-def _begin(model: str, judged: bool, profile: str, threads: int) -> None:
+def _begin(setup: Setup, threads: int) -> None:
     global _ENGINE
     torch.set_num_threads(threads)
-    _ENGINE = engine(model, judged, profile)
+    _ENGINE = engine(setup)
 
 
 def _run(task: Task) -> list[Outcome]:

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from counterflow.cli import show
-from counterflow.cli.options import Json, Model
+from counterflow.cli.options import Device, Dtype, Json, Model
 from counterflow.edit.methods import METHODS, named
 from counterflow.errors import InputError
 
 TOYPIE_SEED = 10_000
+MOST = 160
+"""Cases of an experiment: some take two and a half times as many."""
 Workers = Annotated[
     int | None,
     typer.Option(help="Processes; default one for each core with the bundled model, else 1."),
@@ -47,6 +49,8 @@ def bench(
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
     profile: Annotated[str, typer.Option(help="corrected or pie-compat.")] = "corrected",
     model: Model = "toybox",
+    device: Device = None,
+    dtype: Dtype = None,
     workers: Workers = None,
     json: Json = False,
 ) -> None:
@@ -57,34 +61,35 @@ def bench(
     methods = [named(name).but(options) for name in method or ["ftedit"]]
     if len({each.name for each in methods}) < len(methods):
         raise InputError("a --method is given twice")
-    check_options(model, None, None)
+    check_options(model, device, dtype)
     with show.progress() as progress:
         from counterflow import __version__
         from counterflow.bench import cases as sets
         from counterflow.bench import results, run
+        from counterflow.bench.engine import Setup
+        from counterflow.bench.files import locked
         from counterflow.metrics.networks import at_hand
         from counterflow.toybox import judge
 
         chosen = sets.read(cases, seed, None, limit, profile)  # type: ignore[arg-type]
         judged = any(case.edit is not None for case in chosen)
-        made = run.run(
-            output,
-            results.Bench(
-                cases=cases if cases == sets.TOYPIE else str(Path(cases).resolve()),
-                seed=seed if cases == sets.TOYPIE else None,
-                limit=limit,
-                profile=profile,
-                model=identify(model),
-                counterflow=__version__,
-                judge=judge.accuracy()["round_trips"] if judged else None,
-                notes=tuple(at_hand().missing.values()),
-            ),
-            chosen,
-            methods,
-            model,
-            _workers(workers, model),
-            progress,
+        facts = results.Bench(
+            cases=sets.label(cases),
+            seed=seed if cases == sets.TOYPIE else None,
+            limit=limit,
+            profile=profile,
+            model=identify(model),
+            counterflow=__version__,
+            judge=judge.accuracy()["round_trips"] if judged else None,
+            notes=tuple(at_hand().missing.values()),
+            device=device,
+            dtype=dtype,
         )
+        setup = Setup(model, device, dtype, judged, profile)
+        with locked(output):
+            made = run.run(
+                output, facts, chosen, methods, setup, _workers(workers, model, device), progress
+            )
     names = {each.name for each in methods}
     told = results.summarise(made)
     told["methods"] = {k: v for k, v in told["methods"].items() if k in names}
@@ -103,6 +108,8 @@ def experiments(
     steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 20,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
     model: Model = "toybox",
+    device: Device = None,
+    dtype: Dtype = None,
     workers: Workers = None,
     listed: Annotated[bool, typer.Option("--list", help="Name the experiments.")] = False,
     json: Json = False,
@@ -113,10 +120,10 @@ def experiments(
     from counterflow.toybox.scene import check_fresh
 
     InvertSettings(steps=steps)
-    if count < 2:
-        raise InputError(f"--count is 2 or more, not {count}: an interval needs cases")
+    if not 2 <= count <= MOST:
+        raise InputError(f"--count is 2 to {MOST}, as ToyPIE has 400 cases, not {count}")
     check_fresh(seed, 400)
-    check_options(model, None, None)
+    check_options(model, device, dtype)
     from counterflow.bench.experiments import EXPERIMENTS
 
     if listed:
@@ -126,14 +133,16 @@ def experiments(
     if unknown:
         raise InputError(f"no experiment {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}")
     chosen = [EXPERIMENTS[each] for each in name or EXPERIMENTS]
+    from counterflow.bench.engine import Setup
     from counterflow.bench.experiments import page, run
+    from counterflow.bench.files import locked
     from counterflow.images import save_bytes_atomically
     from counterflow.toybox import judge
 
-    sample = run.Sample(model, identify(model), seed, count, steps, _workers(workers, model))
-    with show.progress() as progress:
-        found = run.run(chosen, sample, output, progress)
-    store = run.Store(output, sample)
+    setup, many = Setup(model, device, dtype), _workers(workers, model, device)
+    sample = run.Sample(setup, identify(model), seed, count, steps, many)
+    with locked(output), show.progress() as progress:
+        found, store = run.run(chosen, sample, output, progress)
     written = page.build(found, sample, store, judge.accuracy()["round_trips"])
     save_bytes_atomically(output / "experiments.html", written.html().encode())
     save_bytes_atomically(output / "experiments.json", page.as_text(found, sample).encode())
@@ -143,6 +152,8 @@ def experiments(
     for each in found:
         if (verdict := each.section.verdict) is not None:
             print(f"{each.experiment.name}: {verdict.word}. {verdict.claim}\n  {verdict.sentence}")
+    for error in store.errors[:5]:
+        print(f"failed, and left out: {error}")
     print(f"\n{output / 'experiments.html'}")
 
 
@@ -160,16 +171,13 @@ def _options(given: list[str]) -> dict[str, Any]:
     return found
 
 
-def _workers(asked: int | None, model: str) -> int:
+def _workers(asked: int | None, model: str, device: str | None) -> int:
     if asked is not None and asked < 1:
         raise InputError(f"--workers is 1 or more, not {asked}")
-    return asked or ((os.cpu_count() or 1) if model == "toybox" and not _accelerated() else 1)
+    from counterflow.backbones.registry import pick_device
 
-
-def _accelerated() -> bool:
-    import torch
-
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
+    alone = model != "toybox" or pick_device(device) != "cpu"
+    return asked or (1 if alone else os.cpu_count() or 1)
 
 
 def _print(told: dict[str, Any], output: Path) -> None:
@@ -182,7 +190,7 @@ def _print(told: dict[str, Any], output: Path) -> None:
     show.table(["method", "kind", "cases", *names], rows)
     errors = sum(method["all"]["errors"] for method in told["methods"].values())
     if errors:
-        print(f"\n{errors} edits failed: run again to try them again")
+        print(f"\nfailed, and tried again by another run: {errors}; {told['first error']}")
     for note in told["notes"]:
         print(note)
     print(f"\n{output}: counterflow report {output} draws the page")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -33,9 +33,6 @@ from counterflow.cli.outputs import check_distinct, check_output, edit_outputs
 from counterflow.cli.plan import Plan
 from counterflow.edit.settings import EditSettings, InvertSettings
 from counterflow.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def register(app: typer.Typer) -> None:
@@ -143,6 +140,7 @@ def edit(
     check_distinct([*outputs, *([grid] if grid else [])], [image, drawn])
     job.open()
     settings.check(job.invert.steps)
+    plan.check_words(job.source or "")
     _notice(job.source or "", target)
     with show.progress() as progress:
         editor = job.model.load()

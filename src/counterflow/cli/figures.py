@@ -23,6 +23,7 @@ def inversion_figures(inversion: Inversion) -> dict[str, Any]:
         "residual": inversion.residual,
         "latent_error": inversion.latent_error,
         "check_forwards": inversion.check_forwards,
+        "mask_forwards": inversion.mask_forwards,
     }
 
 

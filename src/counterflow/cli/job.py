@@ -113,7 +113,7 @@ class Job:
     @property
     def stored(self) -> bool:
         """Whether the picture comes as a stored inversion."""
-        return self.image.suffix == ".safetensors"
+        return self.image.suffix.lower() == ".safetensors"
 
     def _open_stored(self) -> None:
         from counterflow.edit import store

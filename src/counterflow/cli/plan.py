@@ -42,6 +42,12 @@ class Plan:
                 other = "--turns" if self.turns else "--skip-steps"
                 raise InputError(f"--noise-seed and {other} exclude each other")
 
+    def check_words(self, source: str) -> None:
+        """Refuse a window for a word that a target and what it is made from do not share."""
+        for n, target in enumerate(self.targets):
+            before = self.targets[n - 1] if self.turns and n else source
+            self.settings.check_words(before, target)
+
     def run(
         self, job: Job, editor: Editor, inversion: Inversion, progress: Progress
     ) -> Iterator[tuple[Edit, np.ndarray | None]]:

@@ -21,6 +21,8 @@ from counterflow.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from counterflow.edit.editor import Inversion
+
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
@@ -47,8 +49,8 @@ class Generation:
         )
         self.model.check()
 
-    def run(self, inversion: Path | None = None) -> Image.Image:
-        """Load the model and make the picture; `inversion` is where its trajectory is stored."""
+    def run(self) -> tuple[Image.Image, Inversion]:
+        """Load the model and make the picture, and what an edit of it would start from."""
         with show.progress() as progress:
             editor = self.model.load()
             width, height = editor.square
@@ -56,9 +58,7 @@ class Generation:
             made, trajectory = editor.generate(
                 self.prompt, self.steps, self.guidance, self.model.seed, size, progress, self.solver
             )
-        if inversion is not None:
-            editor.from_trajectory(made, self.prompt, trajectory).save(inversion)
-        return made
+        return made, editor.from_trajectory(made, self.prompt, trajectory)
 
     def record(self) -> dict[str, Any]:
         """For the PNG."""
@@ -93,8 +93,10 @@ def generate(
     check_output(output)
     if inversion is not None:
         check_output(inversion, ".safetensors")
-    made = job.run(inversion)
+    made, trajectory = job.run()
     save(made, output, job.record())
+    if inversion is not None:
+        trajectory.save(inversion)
     if json:
         size = {"width": made.width, "height": made.height}
         show.as_json({"image": str(output), **size, "settings": job.record()})
@@ -154,7 +156,7 @@ def _plan(
         known = {name: settings[name] for name in names}
         generation = Generation(**known, model=model, solver=solver)
         generation.check()
-        return lambda: (generation.run(), generation.record())
+        return lambda: (generation.run()[0], generation.record())
     if command not in ("edit", "reconstruct"):
         raise InputError(f"{carrier} was made by {command!r}, which cannot be replayed")
     image = image or carrier.parent / settings["image"]

@@ -211,6 +211,11 @@ def word_spans(prompt: str) -> list[tuple[int, int]]:
     return [found.span() for found in re.finditer(r"\w+(?:['’-]\w+)*|[^\w\s]+", prompt)]
 
 
+def spelled(prompt: str) -> list[str]:
+    """A prompt's words in lower case, as `row_words` names them."""
+    return [prompt[start:stop].lower() for start, stop in word_spans(prompt)]
+
+
 def changed_words(source_prompt: str, target_prompt: str) -> list[tuple[int, int]]:
     """Spans in the target prompt of the words that have no equal partner in the source's.
 

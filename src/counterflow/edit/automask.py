@@ -33,6 +33,7 @@ def auto_mask(
         for conditioning in (prompting.embed(inversion.backbone, target), inversion.conditioning)
     ]
     found = []
+    inversion.mask_forwards += 2 * len(steps)
     for k in steps:
         step = Step(k, grid.steps, grid[k], "target", "edit")
         wanted, there = (field(trajectory[k], step) for field in fields)

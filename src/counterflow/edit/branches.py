@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from counterflow.controls.attention import AttentionControl
+from counterflow.controls.base import Control
 from counterflow.controls.blend import blend
+from counterflow.controls.text import TextControl
+from counterflow.edit.settings import EditSettings
 from counterflow.errors import NumericsError
 from counterflow.flow import Field, Latent, Step
 from counterflow.inversion.trajectory import Trajectory, compensation, residual
@@ -34,8 +38,9 @@ class SourceBranch:
     def step(self, step: Step, evaluate: bool) -> Latent | None:
         """Move to the next latent; returns `eps[k]` if the velocity was evaluated."""
         k, grid = step.index, self.trajectory.grid
-        if self.compensated and not evaluate:
-            self.x = self.trajectory[k + 1]
+        if not evaluate:
+            # A drifting branch that nothing needs any more may stay where it is.
+            self.x = self.trajectory[k + 1] if self.compensated else self.x
             return None
         velocity = self.field(self.x, step)
         eps = compensation(self.trajectory, k, self.x, velocity)
@@ -80,3 +85,16 @@ class TargetBranch:
         before = self.trajectory.latents[:skipped]
         rows = torch.stack([*self.passed, self.x], 1)
         return [Trajectory(torch.cat([before, row]), self.trajectory.grid) for row in rows]
+
+
+def controls_of(settings: EditSettings) -> list[Control]:
+    """The controls that an edit's settings ask for."""
+    return [
+        TextControl(settings.text_ratio, settings.text_blocks, settings.word_windows),
+        AttentionControl(
+            settings.attention_ratio,
+            settings.attention_parts,
+            settings.attention_tokens,
+            settings.attention_blocks,
+        ),
+    ]

@@ -14,12 +14,10 @@ from torch import Tensor
 
 from counterflow.backbones.base import Backbone, Conditioning, stacked
 from counterflow.controls.align import changed_words
-from counterflow.controls.attention import AttentionControl
-from counterflow.controls.base import Control, Features, RowMap, attach
-from counterflow.controls.text import TextControl
+from counterflow.controls.base import Features, RowMap, Session, attach
 from counterflow.edit import pictures, prompting, store
 from counterflow.edit.automask import auto_mask
-from counterflow.edit.branches import SourceBranch, TargetBranch
+from counterflow.edit.branches import SourceBranch, TargetBranch, controls_of
 from counterflow.edit.result import Edit, Reconstruction
 from counterflow.edit.run import Progress, Run
 from counterflow.edit.settings import EditSettings, InvertSettings
@@ -51,6 +49,8 @@ class Inversion:
     """Largest difference of the compensated source branch from the stored latent, once run."""
     check_forwards: int = 0
     """Forwards that only `check` made."""
+    mask_forwards: int = 0
+    """Forwards that `auto_mask` made."""
 
     @property
     def residual(self) -> float | None:
@@ -124,7 +124,7 @@ class Inversion:
         Nothing is inverted. The edit was guided and controlled, this source branch is not; what
         it lacks, velocity compensation adds, so it too is exact.
         """
-        return Inversion(
+        turn = Inversion(
             self.backbone,
             self.negative,
             edit.image,
@@ -136,6 +136,8 @@ class Inversion:
             0,
             0.0,
         )
+        turn.round_trip = edit.image  # it came out of the autoencoder, and masks hold in it
+        return turn
 
     def auto_mask(
         self,
@@ -218,7 +220,8 @@ class Inversion:
     def _check(self, targets: Sequence[str], settings: EditSettings, noise: Latent | None) -> None:
         settings.check(self.settings.steps)
         prompting.check_blocks(self.backbone, settings)
-        prompting.check_words(self.prompt, targets, settings)
+        for target in targets:
+            settings.check_words(self.prompt, target)
         if not targets:
             raise InputError("an edit needs a target")
         if noise is not None and settings.skip_steps:
@@ -235,10 +238,11 @@ class Inversion:
     ) -> list[Trajectory]:
         """Both branches, step by step; returns the targets' ways."""
         compensated = settings.compensate != "none"
+        controls = controls_of(settings)
         # A compensated source needs no unconditional pass, unless its compensation is used too.
         guidance = 1 if settings.compensate == "source" else settings.guidance
         features = self.features if compensated else Features(budget=0)
-        with attach(self.backbone, _controls(settings), features) as session:
+        with attach(self.backbone, controls, features) as session:
             velocity = run.field(self.conditioning, guidance, session.on)
             source = self._source(velocity, compensated, guidance, settings.skip_steps)
             target = TargetBranch(
@@ -250,7 +254,7 @@ class Inversion:
             evaluated = 0
             for k in self.grid.toward_image(settings.skip_steps):
                 step = self._step(k, "source")
-                evaluate = settings.compensate != "source" or session.lacks_source(step)
+                evaluate = self._evaluated(session, settings, step)
                 evaluated += evaluate
                 run.expect(evaluate * passes(guidance))
                 eps = source.step(step, evaluate)
@@ -259,6 +263,16 @@ class Inversion:
         if compensated and evaluated == self.settings.steps and source.landed is not None:
             self.latent_error = self._error(source.landed)
         return target.trajectories()
+
+    def _evaluated(self, session: Session, settings: EditSettings, step: Step) -> bool:
+        """Whether the source's velocity is needed at a step.
+
+        For its features, for the compensation of both branches, or, drifting, for features later.
+        """
+        if settings.compensate == "source":
+            return session.lacks_source(step)
+        later = (self._step(k, "source") for k in range(step.index, self.settings.steps))
+        return settings.compensate == "both" or any(map(session.lacks_source, later))
 
     def _source(
         self, velocity: Field, compensated: bool, guidance: float, start: int
@@ -289,15 +303,3 @@ class Inversion:
     def round_trip(self) -> Image.Image:
         """The picture through the autoencoder and back."""
         return pictures.to_picture(self.backbone, self.trajectory[-1], self.picture.size)
-
-
-def _controls(settings: EditSettings) -> list[Control]:
-    return [
-        TextControl(settings.text_ratio, settings.text_blocks, settings.word_windows),
-        AttentionControl(
-            settings.attention_ratio,
-            settings.attention_parts,
-            settings.attention_tokens,
-            settings.attention_blocks,
-        ),
-    ]

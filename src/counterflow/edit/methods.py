@@ -5,6 +5,8 @@ To add one, write it here: a title, its source, and settings; `bench` and the re
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,11 +40,17 @@ class Method:
         said = ",".join(f"{name}={value}" for name, value in options.items())
         return replace(
             self,
-            name=f"{self.name},{said}" if options else self.name,
+            name=f"{self.name},{_slug(said)}" if options else self.name,
             title=f"{self.title}, {said.replace(',', ', ')}" if options else self.title,
             invert=InvertSettings.from_dict(self.invert.to_dict() | invert),
             edit=EditSettings.from_dict(self.edit.to_dict() | edit),
         )
+
+
+def _slug(said: str) -> str:
+    """Settings as part of a folder's name; what had to go is told apart by a digest."""
+    plain = re.sub(r"[^\w.,=+-]+", "-", said)[:80].strip(".-")
+    return plain if plain == said else f"{plain}-{hashlib.sha256(said.encode()).hexdigest()[:6]}"
 
 
 INVERSION = {*InvertSettings().to_dict()} - {*EditSettings().to_dict()}

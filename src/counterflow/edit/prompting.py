@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from textwrap import shorten
 from typing import cast
 
@@ -12,7 +11,6 @@ from counterflow.controls.align import Level, row_words, text_map
 from counterflow.controls.base import RowMap
 from counterflow.edit.settings import EditSettings
 from counterflow.errors import InputError
-from counterflow.prompts import words
 
 
 def embed(backbone: Backbone, prompt: str) -> Conditioning:
@@ -32,16 +30,6 @@ def row_map(source: Conditioning, target: Conditioning, level: str) -> RowMap:
     prompts = (source.prompt, target.prompt)
     rows = text_map(source.segments, target.segments, target.length, cast(Level, level), prompts)
     return RowMap(tuple(rows), tuple(row_words(target.segments, target.length, target.prompt)))
-
-
-def check_words(source: str, targets: Sequence[str], settings: EditSettings) -> None:
-    """Refuse a window for a word that is not in the source prompt and in a target's."""
-    said = set(words(source)) & {word for target in targets for word in words(target)}
-    for word in settings.word_windows:
-        if word not in said:
-            raise InputError(
-                f"text_words has a window for {word!r}, which source and target do not share"
-            )
 
 
 def check_blocks(backbone: Backbone, settings: EditSettings) -> None:

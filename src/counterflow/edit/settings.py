@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from textwrap import shorten
 from typing import Any, TypeVar
 
+from counterflow.controls.align import spelled
 from counterflow.errors import InputError
 
 COMPENSATE = ("source", "both", "none")
@@ -124,6 +126,16 @@ class EditSettings(_Settings):
     def word_windows(self) -> dict[str, Window]:
         """`text_words` by word, in lower case."""
         return dict(self.text_words)
+
+    def check_words(self, source: str, target: str) -> None:
+        """InputError for a word with a window that the prompts do not both say."""
+        shared = {*spelled(source)} & {*spelled(target)}
+        for word in self.word_windows:
+            if word not in shared:
+                raise InputError(
+                    f"a window is given for {word!r}, which {shorten(target, 60)!r} and the "
+                    "source do not both say"
+                )
 
     def check(self, steps: int) -> None:
         """Against the inversion's steps: InputError when every step would be skipped."""

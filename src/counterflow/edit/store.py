@@ -41,7 +41,7 @@ class Stored:
 
 def write(path: str | Path, stored: Stored, half: bool) -> None:
     """Write an inversion, whole or not at all."""
-    if Path(path).suffix != SUFFIX:
+    if Path(path).suffix.lower() != SUFFIX:
         raise InputError(f"{path} must end in {SUFFIX}")
     kind = torch.float16 if half else torch.float32
     tensors = {
@@ -83,6 +83,9 @@ def read(path: str | Path) -> Stored:
 def _stored(known: dict[str, Any], latents: torch.Tensor, picture: torch.Tensor) -> Stored:
     width, height = (int(n) for n in known["size"])
     trajectory = Trajectory(latents.float(), Grid(tuple(known["sigmas"])))
+    settings = InvertSettings.from_dict(known["settings"])
+    if settings.steps != trajectory.grid.steps:
+        raise ValueError(f"its settings say {settings.steps} steps")
     if not torch.isfinite(trajectory.latents).all():
         raise ValueError("its latents are not finite")
     return Stored(
@@ -90,7 +93,7 @@ def _stored(known: dict[str, Any], latents: torch.Tensor, picture: torch.Tensor)
         str(known["prompt"]),
         (width, height),
         trajectory,
-        InvertSettings.from_dict(known["settings"]),
+        settings,
         int(known["forwards"]),
         float(known["seconds"]),
         Image.fromarray(picture.numpy()),

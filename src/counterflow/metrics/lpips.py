@@ -219,10 +219,11 @@ def load(stack: Stack = "squeeze", folder: Path | None = None) -> LPIPS:
     faults = {file: fault for file in FILES[stack] if (fault := file.fault(where))}
     if faults:
         what = " and ".join(f"{file.name} ({fault})" for file, fault in faults.items())
-        place = shlex.quote(str(where))
+        home = str(Path.home())
+        place = shlex.quote(str(where)).replace(home, "~", 1)
         fetch = f"mkdir -p {place} && cd {place} && curl -fL"
         urls = " ".join(f"-O {file.url}" for file in faults)
-        raise ModelError(f"LPIPS ({stack}) needs {what} in {where}; get it with: {fetch} {urls}")
+        raise ModelError(f"LPIPS ({stack}) needs {what} in {place}; get it with: {fetch} {urls}")
     features, linear = (
         torch.load(where / file.name, map_location="cpu", weights_only=True)
         for file in FILES[stack]

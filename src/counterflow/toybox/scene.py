@@ -114,6 +114,8 @@ HELD_OUT_SEEDS = range(2 * 10**9, 2 * 10**9 + 10**6)
 
 def check_fresh(seed: int, count: int) -> None:
     """Refuse, with InputError, to measure on scenes that the training has seen."""
+    if seed < 0:
+        raise InputError(f"a scene's seed is 0 or more, not {seed}")
     wanted = range(seed, seed + count)
     for name, known in (("learned from", TRAINING_SEEDS), ("was tuned on", HELD_OUT_SEEDS)):
         if wanted.start < known.stop and known.start < wanted.stop:

@@ -13,6 +13,8 @@ from counterflow.edit.settings import EditSettings, InvertSettings
 
 MARGIN = 0.05
 """A share of edits that counts as no loss: "equal success" means less than this below."""
+FEWEST = 10
+"""Cases, or pairs of them, without which nothing is decided."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,14 @@ def first(cases: Sequence[Case], count: int) -> list[Case]:
     return list(cases[:count])
 
 
+def more(cases: Sequence[Case], count: int) -> list[Case]:
+    """Two and a half times as many, where a small difference, or none, is to be shown."""
+    return first(cases, count * 5 // 2)
+
+
 def above(interval: Interval, bound: float = 0.0) -> bool | None:
-    """Whether the mean lies above a bound: None where the interval holds it."""
-    if interval.low is None or interval.high is None:
+    """Whether the mean lies above a bound: None where the interval holds it, or is of too few."""
+    if interval.low is None or interval.high is None or interval.count < FEWEST:
         return None
     return True if interval.low > bound else False if interval.high < bound else None
 
@@ -88,6 +95,18 @@ def below(interval: Interval, bound: float = 0.0) -> bool | None:
     """Whether the mean lies below a bound."""
     found = above(interval, bound)
     return None if found is None else not found
+
+
+def no_loss(interval: Interval) -> bool | None:
+    """Whether a difference of shares of edits excludes a loss of `MARGIN`.
+
+    Where every pair agrees the bootstrap has no width; then the exact bound of a share that was
+    never seen in n pairs, 1 - 0.05^(1/n), is the loss that may be.
+    """
+    found = above(interval, -MARGIN)
+    if found and interval.low == interval.high and interval.mean == 0:
+        return True if 1 - 0.05 ** (1 / interval.count) < MARGIN else None
+    return found
 
 
 def all_of(*parts: bool | None) -> bool | None:

@@ -26,7 +26,7 @@ def conclude(answers: Answers) -> Section:
     success = answers.difference("5.0", "1.0", "success")
     background = answers.difference("5.0", "1.0", "PSNR")
     verdict = Verdict(
-        "More guidance raises edit success and costs background.",
+        "Guidance of 5 raises edit success over none, and costs background.",
         base.all_of(base.above(success), base.below(background)),
         f"At 5 against 1: success {base.said(success)}, background PSNR "
         f"{base.said(background, 'dB')}.",

@@ -26,7 +26,7 @@ def conclude(answers: Answers) -> Section:
     background = answers.difference("1.0", "0.2", "PSNR")
     success = answers.difference("1.0", "0.2", "success")
     verdict = Verdict(
-        "The longer the control is on, the more of the picture is preserved.",
+        "Control in all steps preserves more of the picture than in the first fifth.",
         base.above(background),
         f"In all steps against the first fifth: background PSNR {base.said(background, 'dB')}, "
         f"success {base.said(success)}.",

@@ -13,7 +13,8 @@ from PIL import Image
 
 from counterflow.bench import cases as sets
 from counterflow.bench.cases import Case
-from counterflow.bench.engine import Figures, Outcome, Task
+from counterflow.bench.engine import Figures, Outcome, Setup, Task
+from counterflow.bench.experiments import EXPERIMENTS
 from counterflow.bench.experiments.base import Answers, Experiment, Query
 from counterflow.bench.page import Section
 from counterflow.bench.workers import outcomes
@@ -29,7 +30,7 @@ SHOWN = 2
 class Sample:
     """What the experiments are run on."""
 
-    model: str
+    setup: Setup
     identity: str
     seed: int
     count: int
@@ -55,8 +56,11 @@ def run(
     sample: Sample,
     folder: Path,
     progress: Progress | None = None,
-) -> list[Found]:
-    """Answer every query of every experiment, once each; those in the folder are not put again."""
+) -> tuple[list[Found], Store]:
+    """Answer every query of some experiments, once each; those in the folder are not put again.
+
+    Returns these experiments, and any others that the folder answers, with the folder.
+    """
     store = Store(folder, sample)
     cases = sets.read(sets.TOYPIE, sample.seed)
     asked: dict[Key, tuple[Case, Query]] = {}
@@ -71,19 +75,34 @@ def run(
                     kept.add(key)
     todo = [both for key, both in asked.items() if key not in store.figures]
     tasks, done = grouped(todo), len(asked) - len(todo)
-    for _, made in outcomes(tasks, sample.model, True, "corrected", sample.workers):
+    for _, made in outcomes(tasks, sample.setup, sample.workers):
         for outcome in made:
             store.add(outcome, kept)
         done += len(made)
         if progress is not None:
             progress("experiments", done, len(asked))
-    return [_found(each, chosen[each.name], store, sample) for each in experiments]
+    answered = [each for each in EXPERIMENTS.values() if _complete(each, cases, store, sample)]
+    names = {each.name for each in [*experiments, *answered]}
+    return [
+        _found(each, each.choose(cases, sample.count), store, sample)
+        for each in EXPERIMENTS.values()
+        if each.name in names
+    ], store
+
+
+def _complete(experiment: Experiment, cases: Sequence[Case], store: Store, sample: Sample) -> bool:
+    """Whether the folder holds every answer of an experiment, of an earlier run perhaps."""
+    return all(
+        (case.name, written(query)) in store.figures
+        for case in experiment.choose(cases, sample.count)
+        for query in experiment.queries(sample.steps).values()
+    )
 
 
 def _found(experiment: Experiment, cases: Sequence[Case], store: Store, sample: Sample) -> Found:
     queries = experiment.queries(sample.steps)
     figures = {
-        (case.name, label): store.figures[case.name, written(query)]
+        (case.name, label): store.figures.get((case.name, written(query)), {})
         for case in cases
         for label, query in queries.items()
     }
@@ -124,7 +143,10 @@ class Store:
     def __init__(self, folder: Path, sample: Sample) -> None:
         self.folder, self.path = folder, folder / "answers.jsonl"
         self.figures: dict[Key, Figures] = {}
+        self.errors: list[str] = []
         head = {"model": sample.identity, "seed": sample.seed}
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is not a folder")
         folder.mkdir(parents=True, exist_ok=True)
         lines = list(self._lines())
         if lines and lines[0] != head:
@@ -136,12 +158,13 @@ class Store:
             self._append(head)
 
     def add(self, outcome: Outcome, kept: set[Key]) -> None:
-        """Write an answer; an error is told and leaves no figures, so that a later run retries."""
+        """Write an answer. An error leaves no figures, and is not written: a later run retries."""
         query = written(Query(outcome.invert, outcome.edit, outcome.compensated))
         key = (outcome.case, query)
         self.figures[key] = outcome.figures
         if outcome.error is not None:
-            raise InputError(f"case {outcome.case} failed: {outcome.error}")
+            self.errors.append(f"case {outcome.case}: {outcome.error}")
+            return
         if key in kept and outcome.picture is not None:
             save_png(outcome.picture, self.picture_path(key), None)
         self._append({"case": outcome.case, "query": query, "figures": outcome.figures})

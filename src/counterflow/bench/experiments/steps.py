@@ -26,7 +26,7 @@ def conclude(answers: Answers) -> Section:
     background = answers.difference("30", "10", "PSNR")
     success = answers.difference("30", "10", "success")
     verdict = Verdict(
-        "More steps preserve more of the picture.",
+        "Thirty steps preserve more of the picture than ten.",
         base.above(background),
         f"At 30 against 10: background PSNR {base.said(background, 'dB')}, success "
         f"{base.said(success)}.",

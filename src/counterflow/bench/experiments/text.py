@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from counterflow.bench import plots
-from counterflow.bench.cases import Case
 from counterflow.bench.experiments import base
 from counterflow.bench.experiments.base import Answers, Experiment, Query
 from counterflow.bench.page import Column, Row, Section, Table, Verdict
@@ -17,11 +14,6 @@ of the source branch; words that changed keep their own. The paper finds that th
 not named while edits succeed as before. Each case is edited with the control in all steps and
 without it; all else is equal.
 """
-
-
-def choose(cases: Sequence[Case], count: int) -> list[Case]:
-    """More cases than elsewhere: the difference is small and there are ten kinds."""
-    return base.first(cases, count * 5 // 2)
 
 
 def queries(steps: int) -> dict[str, Query]:
@@ -38,7 +30,7 @@ def conclude(answers: Answers) -> Section:
     success = answers.difference("on", "off", "success")
     verdict = Verdict(
         "The text control raises the preservation of what was not named, at equal edit success.",
-        base.all_of(base.above(background), base.above(success, -base.MARGIN)),
+        base.all_of(base.above(background), base.no_loss(kept), base.no_loss(success)),
         f"With the control: background PSNR {base.said(background, 'dB')}, other attributes kept "
         f"{base.said(kept, digits=3)}, success {base.said(success)} (a loss under "
         f"{base.MARGIN:.2f} counts as equal).",
@@ -71,4 +63,4 @@ def conclude(answers: Answers) -> Section:
     return Section(EXPERIMENT.title, TEXT, Table(header, rows, notes), plot, verdict)
 
 
-EXPERIMENT = Experiment("text", "Text control on and off", choose, queries, conclude)
+EXPERIMENT = Experiment("text", "Text control on and off", base.more, queries, conclude)
