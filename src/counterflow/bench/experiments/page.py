@@ -69,7 +69,7 @@ def _strip(found: Found, case: Case, sample: Sample, store: Store) -> Strip | No
         ("source", case.source, changed_words(case.target, case.source)),
         ("target", case.target, changed_words(case.source, case.target)),
     ]
-    ends = [Picture(case.picture(), "source"), Picture(case.truth(), "truth")]
+    ends = [Picture(case.picture(), "the picture"), Picture(case.truth(), "the truth")]
     return Strip(case.category, sentences, [*ends, *made])
 
 
