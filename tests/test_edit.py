@@ -19,7 +19,7 @@ from counterflow.backbones.sd3 import SD3
 from counterflow.controls.align import text_map
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.text import TextControl
-from counterflow.edit import inversion as editing
+from counterflow.edit import branches as editing
 from counterflow.edit.branches import SourceBranch
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError

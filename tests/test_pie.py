@@ -233,7 +233,8 @@ def test_background_of_a_full_mask(tmp_path: Path) -> None:
     """It has no value; what is full only with the border keeps its background when corrected."""
     items = {name: ITEM | change for name, change in ODD.items()}
     write(tmp_path, **items)
-    a, b = np.zeros((512, 512, 3)), np.ones((512, 512, 3))
+    a = np.zeros((512, 512, 3), np.uint8)
+    b = a + np.uint8(1)
     compat, corrected = (
         [psnr(a, b, ~case.mask) for case in read(tmp_path, profile)]
         for profile in ("pie-compat", "corrected")

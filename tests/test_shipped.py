@@ -12,7 +12,6 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from PIL import Image
 
-from counterflow import images
 from counterflow.backbones.registry import load_backbone, toybox_folder
 from counterflow.bench.composed import compose, measure_composed
 from counterflow.bench.judged import obey, summarise_obeyed
@@ -150,9 +149,7 @@ def test_an_edit_moves_to_the_truth(editor: Editor, picture: Image.Image) -> Non
         case = SceneEdit(SCENE, SCENE.but(**change), 0)
         made = inversion.edit(case.prompts[1], text_ratio=ratio)
         truth, mask = render(case.target), case.mask()
-        source, edited, true = (
-            images.to_array(p).transpose(1, 2, 0) * 127.5 for p in (picture, made.image, truth)
-        )
+        source, edited, true = (np.asarray(p) for p in (picture, made.image, truth))
         moved, stayed = mse(edited, true, mask), mse(edited, source, mask)
         assert moved is not None and stayed is not None and moved < stayed, change
 
