@@ -20,7 +20,7 @@ PICTURES = 60
 OWN = "ftedit"
 """The method that stands first where it is there: the others are compared with the first."""
 
-NAMES = {"toypie": "ToyPIE", "pie": "PIE-Bench"}
+NAMES = {"toypie": "ToyPIE"}
 PROFILES = {
     "corrected": "Background figures are means over the pixels outside the edited region.",
     "pie-compat": "Background figures repeat the published evaluator, flaws included: pixels "
@@ -63,14 +63,18 @@ def build(folder: Path, bench: Bench, pictures: int = PICTURES) -> Page:
     whole = all(len(method.results) == len(cases) for method in bench.methods)
     unfinished = "" if whole else " Some methods have not edited them all: the run is unfinished."
     intro = (
-        f"{len(cases)} pictures of {name} were edited by {each}, from a sentence that "
+        f"{len(cases)} edits of {name} were made by {each}, from a sentence that "
         "describes the picture to one that describes what it should become."
         f"{unfinished} {PROFILES.get(bench.profile, '')}\n\n{INTERVALS}"
     )
     sections = [_overall(bench)]
     if many:
         sections.append(_against(bench))
-    sections += [_kinds(bench), *(_kinds_of(bench, method) for method in bench.methods)]
+    if _measured(bench, (_aim(bench),)) and any(
+        r.category for m in bench.methods for r in m.results
+    ):
+        sections.append(_kinds(bench))
+    sections += [_kinds_of(bench, method) for method in bench.methods]
     sections.append(_cost(bench))
     sections += _errors(bench)
     sections.append(_pictures(folder, bench, cases, pictures))
@@ -161,7 +165,7 @@ def _kinds_of(bench: Bench, method: Method) -> Section:
     names = _measured(bench, QUALITY)
     rows: list[Row] = [
         [kind, len(group), *_means(group, names)]
-        for kind in categories(method.results)
+        for kind in filter(None, categories(method.results))
         if (group := _of(method, kind))
     ]
     rows.append(["all", len(method.results), *_means(method.results, names)])

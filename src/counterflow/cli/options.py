@@ -64,9 +64,13 @@ def span(name: str, text: str | None) -> tuple[int, int] | None:
 
 def window(name: str, text: str) -> Window:
     """`0.4`, or `0.2-0.8`, as a share of the steps or from which share to which."""
-    first, dash, last = text.partition("-")
     try:
-        return (float(first), float(last)) if dash and first else float(text)
+        return float(text)
+    except ValueError:
+        pass
+    first, _, last = text.partition("-")
+    try:
+        return float(first), float(last)
     except ValueError:
         said = f"--{name} is a share of the steps, as 0.4 or 0.2-0.8"
         raise InputError(f"{said}, not {text!r}") from None
