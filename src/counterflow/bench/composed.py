@@ -50,19 +50,19 @@ def measure_composed(
     than to the source prompt's; `way` is how far it went, from 0 (source's) to 1 (target's).
     """
     backbone = editor.backbone
-    side = round(backbone.area**0.5)
-    grid, shape = backbone.grid(steps, (side, side)), backbone.latent_shape((side, side))
+    size = editor.square
+    grid = backbone.grid(steps, size)
     found: dict[str, list[dict[str, float]]] = {}
     for i, case in enumerate(cases(count, seed)):
-        noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed + i))
+        noise = editor.noise(seed + i, size).repeat(3, 1, 1, 1)
         before, after = (backbone.embed(prompt) for prompt in case.prompts)
         three = stacked([before, after, compose(before, after)])
         velocity = guided(field_of(backbone, three), field_of(backbone, editor.negative), guidance)
-        ends = generate_batch(velocity, noise.to(backbone.device).expand(3, *shape), grid)
+        ends = generate_batch(velocity, noise, grid)
         s, t, c = ends.split(1)
         to_target, to_source, whole = ((x - y).norm().item() for x, y in ((c, t), (c, s), (t, s)))
         way = to_source / max(to_source + to_target, 1e-9) if whole else 1.0
-        pictures = [editor.picture(x, (side, side)) for x in (t, c)]
+        pictures = [editor.picture(x, size) for x in (t, c)]
         whole_prompt, composition = (judge_edit(case, r)[0] for r in judge.read(pictures))
         row = {"target": whole_prompt, "composed": composition, "changed": to_target < to_source}
         found.setdefault(CATEGORIES[case.category], []).append(row | {"way": way})

@@ -59,17 +59,16 @@ def obey(
     Picture i is what `Editor.generate` makes of its caption with seed `seed + i`, to rounding.
     """
     backbone = editor.backbone
-    side = round(backbone.area**0.5)
-    grid, shape = backbone.grid(steps, (side, side)), backbone.latent_shape((side, side))
+    size = editor.square
+    grid = backbone.grid(steps, size)
     scenes = [sample(seed + i) for i in range(count)]
     pictures: list[Image.Image] = []
     for start in range(0, count, batch):
         part = scenes[start : start + batch]
-        seeds = (torch.Generator().manual_seed(scene.seed) for scene in part)
-        noise = torch.cat([torch.randn(1, *shape, generator=each) for each in seeds])
+        noise = torch.cat([editor.noise(scene.seed, size) for scene in part])
         words = stacked([backbone.embed(caption(scene)) for scene in part])
         velocity = guided(field_of(backbone, words), field_of(backbone, editor.negative), guidance)
-        x = generate_batch(velocity, noise.to(backbone.device), grid)
+        x = generate_batch(velocity, noise, grid)
         pictures += [from_array(pixels.cpu().numpy()) for pixels in backbone.decode(x)]
         if progress is not None:
             progress("generating", len(pictures), count)

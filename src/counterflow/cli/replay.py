@@ -49,8 +49,8 @@ class Generation:
         )
         self.model.check()
 
-    def run(self) -> tuple[Image.Image, Inversion]:
-        """Load the model and make the picture, and what an edit of it would start from."""
+    def run(self, keep: bool = False) -> tuple[Image.Image, Inversion | None]:
+        """Load the model and make the picture; with `keep`, also what an edit of it starts from."""
         with show.progress() as progress:
             editor = self.model.load()
             width, height = editor.square
@@ -58,7 +58,8 @@ class Generation:
             made, trajectory = editor.generate(
                 self.prompt, self.steps, self.guidance, self.model.seed, size, progress, self.solver
             )
-        return made, editor.from_trajectory(made, self.prompt, trajectory)
+        kept = editor.from_trajectory(made, self.prompt, trajectory) if keep else None
+        return made, kept
 
     def record(self) -> dict[str, Any]:
         """For the PNG."""
@@ -93,10 +94,10 @@ def generate(
     check_output(output)
     if inversion is not None:
         check_output(inversion, ".safetensors")
-    made, trajectory = job.run()
+    made, kept = job.run(keep=inversion is not None)
     save(made, output, job.record())
-    if inversion is not None:
-        trajectory.save(inversion)
+    if inversion is not None and kept is not None:
+        kept.save(inversion)
     if json:
         size = {"width": made.width, "height": made.height}
         show.as_json({"image": str(output), **size, "settings": job.record()})

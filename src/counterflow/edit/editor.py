@@ -141,18 +141,8 @@ class Editor:
         The source branch follows it by velocity compensation, whatever guidance it was made with.
         """
         settings = InvertSettings(steps=trajectory.grid.steps, iterations=0)
-        conditioning = embed(self.backbone, prompt)
-        return Inversion(
-            self.backbone,
-            self.negative,
-            picture,
-            picture.size,
-            prompt,
-            conditioning,
-            trajectory,
-            settings,
-            0,
-            0.0,
+        return Inversion.known(
+            self.backbone, self.negative, picture, picture.size, prompt, trajectory, settings
         )
 
     def picture(self, latent: Latent, size: tuple[int, int]) -> Image.Image:

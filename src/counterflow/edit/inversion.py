@@ -52,6 +52,23 @@ class Inversion:
     mask_forwards: int = 0
     """Forwards that `auto_mask` made."""
 
+    @classmethod
+    def known(
+        cls,
+        backbone: Backbone,
+        negative: Conditioning,
+        picture: Image.Image,
+        size: tuple[int, int],
+        prompt: str,
+        trajectory: Trajectory,
+        settings: InvertSettings,
+    ) -> Inversion:
+        """A picture whose trajectory is known already: nothing was inverted."""
+        conditioning = prompting.embed(backbone, prompt)
+        return cls(
+            backbone, negative, picture, size, prompt, conditioning, trajectory, settings, 0, 0.0
+        )
+
     @property
     def residual(self) -> float | None:
         """Mean of the residuals known so far."""
@@ -124,17 +141,14 @@ class Inversion:
         Nothing is inverted. The edit was guided and controlled, this source branch is not; what
         it lacks, velocity compensation adds, so it too is exact.
         """
-        turn = Inversion(
+        turn = Inversion.known(
             self.backbone,
             self.negative,
             edit.image,
             self.size,
             edit.target,
-            prompting.embed(self.backbone, edit.target),
             edit.trajectory,
             self.settings,
-            0,
-            0.0,
         )
         turn.round_trip = edit.image  # it came out of the autoencoder, and masks hold in it
         return turn

@@ -78,8 +78,7 @@ def conclude(answers: Answers) -> Section:
         for name, figure in (("success", "success"), ("background PSNR, dB", "PSNR"))
     ]
     plot = plots.lines(list(RATIOS), "share of steps with injection", panels)
-    notes = ("In brackets: 95 % intervals, by bootstrap over cases.",)
-    return Section(EXPERIMENT.title, TEXT, Table(header, rows, notes), plot, verdict)
+    return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict)
 
 
 def _average(part: Answers, labels: Sequence[str]) -> list[float | None]:

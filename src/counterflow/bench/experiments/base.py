@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from counterflow.bench import plots
 from counterflow.bench.cases import Case
 from counterflow.bench.engine import Figures
 from counterflow.bench.page import Column, Row, Section, Table
@@ -13,6 +14,7 @@ from counterflow.edit.settings import EditSettings, InvertSettings
 
 MARGIN = 0.05
 """A share of edits that counts as no loss: "equal success" means less than this below."""
+NOTES = ("In brackets: 95 % intervals, by bootstrap over cases.",)
 FEWEST = 10
 """Cases, or pairs of them, without which nothing is decided."""
 
@@ -149,4 +151,12 @@ def rows(answers: Answers, labels: Mapping[str, str], columns: Sequence[Column])
 
 def table(name: Column, columns: Sequence[Column], made: Sequence[Row]) -> Table:
     """A table whose first column names the rows."""
-    return Table([name, *columns], made, ("In brackets: 95 % intervals, by bootstrap over cases.",))
+    return Table([name, *columns], made, NOTES)
+
+
+def panels(answers: Answers, labels: Sequence[str]) -> list[plots.Panel]:
+    """What edits under these labels keep and achieve, for a plot of lines."""
+    shown = (("background PSNR, dB", "PSNR"), ("success", "success"))
+    return [
+        (name, [("", [answers.mean(label, figure) for label in labels])]) for name, figure in shown
+    ]

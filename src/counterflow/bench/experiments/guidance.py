@@ -31,10 +31,7 @@ def conclude(answers: Answers) -> Section:
         f"At 5 against 1: success {base.said(success)}, background PSNR "
         f"{base.said(background, 'dB')}.",
     )
-    panels = [
-        ("background PSNR, dB", [("", [answers.mean(str(g), "PSNR") for g in SCALES])]),
-        ("success", [("", [answers.mean(str(g), "success") for g in SCALES])]),
-    ]
+    panels = base.panels(answers, [str(g) for g in SCALES])
     plot = plots.lines(list(SCALES), "guidance", panels)
     made = base.table(Column("guidance"), base.EDITED, rows)
     return Section(EXPERIMENT.title, TEXT, made, plot, verdict)

@@ -62,8 +62,7 @@ def conclude(answers: Answers) -> Section:
         "iterations",
         [
             ("latent error", [("", list(errors.values()))]),
-            ("background PSNR, dB", [("", [answers.mean(f"edit {n}", "PSNR") for n in COUNTS])]),
-            ("success", [("", [answers.mean(f"edit {n}", "success") for n in COUNTS])]),
+            *base.panels(answers, [f"edit {n}" for n in COUNTS]),
         ],
     )
     made = base.table(Column("iterations"), columns, rows)

@@ -31,10 +31,7 @@ def conclude(answers: Answers) -> Section:
         f"In all steps against the first fifth: background PSNR {base.said(background, 'dB')}, "
         f"success {base.said(success)}.",
     )
-    panels = [
-        ("background PSNR, dB", [("", [answers.mean(str(r), "PSNR") for r in RATIOS])]),
-        ("success", [("", [answers.mean(str(r), "success") for r in RATIOS])]),
-    ]
+    panels = base.panels(answers, [str(r) for r in RATIOS])
     plot = plots.lines(list(RATIOS), "share of steps with the control", panels)
     made = base.table(Column("ratio"), base.EDITED, rows)
     return Section(EXPERIMENT.title, TEXT, made, plot, verdict)

@@ -31,10 +31,7 @@ def conclude(answers: Answers) -> Section:
         f"At 30 against 10: background PSNR {base.said(background, 'dB')}, success "
         f"{base.said(success)}.",
     )
-    panels = [
-        ("background PSNR, dB", [("", [answers.mean(str(n), "PSNR") for n in COUNTS])]),
-        ("success", [("", [answers.mean(str(n), "success") for n in COUNTS])]),
-    ]
+    panels = base.panels(answers, [str(n) for n in COUNTS])
     plot = plots.lines(list(COUNTS), "steps", panels)
     cost = Column("forwards", "network evaluations, inversion and edit", "lower", 0)
     made = base.table(Column("steps"), (cost, *base.EDITED), rows)

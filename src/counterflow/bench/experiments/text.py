@@ -59,8 +59,7 @@ def conclude(answers: Answers) -> Section:
         "success",
         1,
     )
-    notes = ("In brackets: 95 % intervals, by bootstrap over cases.",)
-    return Section(EXPERIMENT.title, TEXT, Table(header, rows, notes), plot, verdict)
+    return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict)
 
 
 EXPERIMENT = Experiment("text", "Text control on and off", base.more, queries, conclude)
