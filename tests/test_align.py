@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from counterflow.controls.align import (
     align,
     changed_words,
+    padding,
     text_map,
     token_map,
     word_spans,
@@ -238,6 +239,17 @@ def test_overlapping_tokenizers_that_agree() -> None:
     source = [segment("a big cat", 8, name=n) for n in "lg"]
     target = [segment("a big dog", 8, name=n) for n in "lg"]
     assert text_map(source, target, 8) == [0, 1, 2, None, 4, 5, 6, 7]
+
+
+def test_rows_of_padding() -> None:
+    """A row is padding only if it is to all tokenizers that fill it."""
+    clip_l, clip_g = segment("a big cat", 9, name="l"), segment("a big cat", 9, name="g", piece=2)
+    t5 = segment("a cat", 5, 9, "t5")
+    assert clip_l.kinds[5:] == ("pad",) * 4
+    assert clip_g.kinds[5:] == ("content", "end", "pad", "pad")
+    expected = {7, 8} | {9 + i for i, kind in enumerate(t5.kinds) if kind == "pad"}
+    assert padding([clip_l, clip_g, t5]) == expected
+    assert padding([clip_l]) == {5, 6, 7, 8}
 
 
 def test_stream_map_by_words() -> None:

@@ -174,6 +174,7 @@ def test_check_measures_whatever_edits_left_open(editor: Editor) -> None:
         ({"text_ratio": 0.0, "compensate": "none"}, {}),
         ({"text_ratio": 0.0, "guidance": 5.5}, {"guidance": 5.5}),
         ({}, {"text": 8}),
+        ({"text_padding": True}, {"text": 8, "padding": True}),
         ({"text_ratio": 0.5}, {"text": 4}),
         ({"text_ratio": 0.0, "attention_ratio": 0.25}, {"values": 2}),
         ({"attention_ratio": 0.15, "guidance": 3}, {"text": 8, "values": 1, "guidance": 3}),
@@ -345,6 +346,16 @@ def test_an_empty_prompt_works(one: Editor) -> None:
     assert inversion.edit("").changed == ()
     assert inversion.edit(SOURCE).changed != ()
     assert inverted(one, steps=3).edit("").changed == ()
+
+
+def test_padding_is_held_on_demand(editor: Editor) -> None:
+    """It matters where the control is on, and nowhere else."""
+    inversion = inverted(editor, steps=3, iterations=0)
+    target = TARGETS[0]
+    free, held = (inversion.edit(target, text_padding=each).latent for each in (False, True))
+    assert distance(free, held) > 1e-6
+    off = [inversion.edit(target, text_ratio=0, text_padding=p).latent for p in (False, True)]
+    assert torch.equal(*off)
 
 
 def test_word_level_maps_no_more_rows_than_token_level(editor: Editor) -> None:

@@ -165,6 +165,8 @@ def test_methods_are_what_they_say() -> None:
     paper = METHODS["ftedit"]
     assert (paper.invert.steps, paper.invert.iterations) == (30, 3)
     assert (paper.edit.guidance, paper.edit.text_ratio, paper.edit.compensate) == (2, 1, "source")
+    held = named("ftedit").but({"text_padding": True})
+    assert held.edit == METHODS["ftedit-padding"].edit and not paper.edit.text_padding
     assert METHODS["euler"].invert.iterations == 0 and METHODS["euler"].edit.text_ratio == 0
     with pytest.raises(InputError, match="magic"):
         named("magic")

@@ -18,6 +18,7 @@ from counterflow.backbones.registry import toybox_folder
 from counterflow.bench import toypie
 from counterflow.bench.measure import cases
 from counterflow.errors import InputError
+from counterflow.prompts import words
 from counterflow.toybox import judge
 from counterflow.toybox.scene import VALUES
 from counterflow.toybox.train import data, recipe, stage, text, transformer
@@ -88,7 +89,8 @@ def test_a_deadline_saves(tmp_path: Path) -> None:
 def test_the_whole_recipe_small(tmp_path: Path) -> None:
     """Stopped by its deadline, refused with another recipe, resumed; a pipeline comes out."""
     small = recipe.Recipe(
-        vae_steps=2, vae_scenes=8, scenes=12, phrasings=1, steps=2, batch=2, decoder_steps=1,
+        vae_steps=2, vae_scenes=8, scenes=12, phrasings=2, steps=2, brief_steps=1, batch=2,
+        decoder_steps=1,
         judge_steps=2, judged=12, held_out=12, compile=False,
     )  # fmt: skip
     log = stage.Log(tmp_path, quiet)
@@ -104,12 +106,26 @@ def test_the_whole_recipe_small(tmp_path: Path) -> None:
     stages = {
         json.loads(line)["stage"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
     }
-    assert stages == {"vae", "latents", "transformer", "decoder", "judge"}
+    assert stages == {"vae", "latents", "transformer", "brief", "decoder", "judge"}
     assert json.loads((out / "words.json").read_text()) == recipe.known_words(
         data.scenes(data.TRAINING_SEEDS, 12), small
     )
     assert set(judge.accuracy(tmp_path / "judge")["renders"]) == set(VALUES)
     assert judge.load(tmp_path / "judge").read_pixels(torch.zeros(1, 3, 128, 128))
+
+
+def test_brief_training_says_less() -> None:
+    """Every second caption is brief, in the full one's phrasing; the first stage has none."""
+    learned = data.scenes(data.TRAINING_SEEDS, 50)
+    full, brief = (transformer.phrasings(learned, 4, each) for each in (False, True))
+    assert brief[0] == full[0] and brief[2] == full[2]
+    for p in (1, 3):
+        shorter = [len(b) < len(f) for b, f in zip(brief[p], full[p], strict=True)]
+        assert 40 <= sum(shorter) <= 50  # all fields are said in one of 32
+        assert all(
+            set(words(b)) <= set(words(f)) | {"a", "an"}
+            for b, f in zip(brief[p], full[p], strict=True)
+        )
 
 
 def test_training_attention_is_the_pipelines() -> None:

@@ -93,13 +93,18 @@ def by_hand(
     text: int = 0,
     values: int = 0,
     start: int = 0,
+    padding: bool = False,
 ) -> Tensor:
-    """The method's page as a plain loop: text features of the source in steps before `text`, image
-    values before `values`, the source on its stored latents, Euler from `start`.
+    """The method's page as a plain loop: text features of the source in steps before `text`, those
+    of padding with `padding`, image values before `values`, the source on its stored latents,
+    Euler from `start`.
     """
     backbone, stored = inversion.backbone, inversion.trajectory
     conditioning = backbone.embed(target)
     rows = text_map(inversion.conditioning.segments, conditioning.segments, conditioning.length)
+    for segment in conditioning.segments:
+        for row, kind in enumerate(segment.kinds, segment.start):
+            rows[row] = None if kind == "pad" and not padding else rows[row]
     blocks = backbone.transformer.transformer_blocks
     x = stored[start]
     for k in range(start, stored.grid.steps):

@@ -71,7 +71,7 @@ def run(editor: Editor, seed: int, progress: Progress | None = None) -> Demo:
         rows.append(_row("reconstruction", "", again.forwards, again.seconds, None))
         for category, change in changes:
             case = SceneEdit(before, before.but(**change), category)
-            made = inversion.edit(case.prompts[1], progress=progress)
+            made = inversion.edit(caption(case.target), progress=progress)
             cells.append(Cell(made.image, made.target, made.changed, CATEGORIES[category]))
             change_made = ", ".join(f"{k} {a} → {b}" for k, (a, b) in case.changed.items())
             background = psnr(np.asarray(picture), np.asarray(made.image), ~case.mask())

@@ -74,6 +74,9 @@ def edit(
         typer.Option(help="A word with a window of its own, as wooden=0.4; may be repeated."),
     ] = None,
     text_level: Annotated[str, typer.Option(help="token or word.")] = EDIT.text_level,
+    text_padding: Annotated[
+        bool, typer.Option(help="Hold padding too, as the reference does.")
+    ] = EDIT.text_padding,
     text_blocks: Annotated[
         str | None, typer.Option(help="Blocks with the text control, as 0-3,5.")
     ] = None,
@@ -117,6 +120,7 @@ def edit(
         text_ratio=window("text-ratio", text_ratio),
         text_words=word_windows("keep", keep or []),
         text_level=text_level,
+        text_padding=text_padding,
         text_blocks=numbers("text-blocks", text_blocks),
         attention_ratio=window("attention-ratio", attention_ratio),
         attention_parts=tuple(attention_parts.replace(",", " ").split()),

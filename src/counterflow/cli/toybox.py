@@ -112,6 +112,9 @@ def train(
     judge_steps: Annotated[int | None, typer.Option(help="Steps of the judge.")] = None,
     scenes: Annotated[int | None, typer.Option(help="Scenes to learn from.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the image model.")] = None,
+    brief_steps: Annotated[
+        int | None, typer.Option(help="Further steps, also from captions that say less.")
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Pictures in a step of the image model.")
     ] = None,
@@ -125,7 +128,7 @@ def train(
 ) -> None:
     """Train the bundled model and its judge from scratch; run again to resume.
 
-    What is not given is what fits about two hours on two cores, and more where there is a GPU.
+    What is not given fits two to two and a half hours on two cores, and more where there is a GPU.
     """
     given = {
         "vae_steps": vae_steps,
@@ -133,6 +136,7 @@ def train(
         "judge_steps": judge_steps,
         "scenes": scenes,
         "steps": steps,
+        "brief_steps": brief_steps,
         "batch": batch,
     }
     for name, value in given.items():

@@ -190,6 +190,15 @@ def text_map(
     return [vote.pop() if len(vote) == 1 else None for vote in votes]
 
 
+def padding(segments: Sequence[Segment]) -> frozenset[int]:
+    """The rows of a text stream that are padding to every tokenizer that fills them."""
+    kinds: dict[int, set[Kind]] = {}
+    for segment in segments:
+        for row, kind in enumerate(segment.kinds, segment.start):
+            kinds.setdefault(row, set()).add(kind)
+    return frozenset(row for row, said in kinds.items() if said == {"pad"})
+
+
 def row_words(segments: Sequence[Segment], length: int, prompt: str) -> list[str]:
     """The word, in lower case, that each of a text stream's `length` rows spells.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -29,13 +29,20 @@ class RowMap:
     """The source's row, or None where the target keeps its own feature."""
     words: tuple[str, ...] = ()
     """The word that each row spells, in lower case; empty for special tokens, or not known."""
+    padding: frozenset[int] = frozenset()
+    """The target's rows of padding."""
 
     def only(self, on: Callable[[str], bool]) -> RowMap:
         """The partners of those rows alone whose words satisfy `on`."""
         words = self.words or ("",) * len(self.source)
         kept = {word: on(word) for word in set(words)}
         pairs = zip(self.source, words, strict=True)
-        return RowMap(tuple(i if kept[word] else None for i, word in pairs), self.words)
+        return replace(self, source=tuple(i if kept[word] else None for i, word in pairs))
+
+    def without_padding(self) -> RowMap:
+        """The same, but padding has no partner."""
+        rows = enumerate(self.source)
+        return replace(self, source=tuple(None if j in self.padding else i for j, i in rows))
 
 
 @runtime_checkable

@@ -19,12 +19,14 @@ class TextControl:
     `M` are the modulated text features that enter joint attention. `ratio` is the share of
     steps, from the noise end, in which the control is on (the paper's `ly` ratio, 1.0), or a
     window of them; `blocks` limits it to some blocks of the model; `words` have windows of their
-    own in place of `ratio`.
+    own in place of `ratio`. Padding is the target's own unless `padding` is set: it is in no
+    prompt, and models keep the place and the light there (docs/decisions/0016).
     """
 
     ratio: Window = 1.0
     blocks: Collection[int] | None = None
     words: Mapping[str, Window] = field(default_factory=dict)
+    padding: bool = False
 
     def wants(self, site: Site, step: Step) -> bool:
         """At every chosen block's text features, within any window."""
@@ -40,7 +42,8 @@ class TextControl:
         def on(word: str) -> bool:
             return within(self.words.get(word, self.ratio), step)
 
-        return replace_rows(target, source, [each.only(on) for each in rows])
+        held = [each if self.padding else each.without_padding() for each in rows]
+        return replace_rows(target, source, [each.only(on) for each in held])
 
 
 def replace_rows(target: Tensor, source: Tensor, rows: Sequence[RowMap]) -> Tensor:

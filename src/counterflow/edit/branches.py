@@ -90,7 +90,12 @@ class TargetBranch:
 def controls_of(settings: EditSettings) -> list[Control]:
     """The controls that an edit's settings ask for."""
     return [
-        TextControl(settings.text_ratio, settings.text_blocks, settings.word_windows),
+        TextControl(
+            settings.text_ratio,
+            settings.text_blocks,
+            settings.word_windows,
+            settings.text_padding,
+        ),
         AttentionControl(
             settings.attention_ratio,
             settings.attention_parts,

@@ -75,6 +75,12 @@ METHODS = {
             edit=EditSettings(attention_ratio=0.15, attention_tokens="both"),
         ),
         Method(
+            "ftedit-padding",
+            "FTEdit whose text control holds padding too, as its reference does",
+            FTEDIT,
+            edit=EditSettings(text_padding=True),
+        ),
+        Method(
             "fixed-point",
             "FTEdit's inversion and compensation, without its text control",
             FTEDIT,

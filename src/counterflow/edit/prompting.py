@@ -7,7 +7,7 @@ from textwrap import shorten
 from typing import cast
 
 from counterflow.backbones.base import Backbone, Conditioning
-from counterflow.controls.align import Level, row_words, text_map
+from counterflow.controls.align import Level, padding, row_words, text_map
 from counterflow.controls.base import RowMap
 from counterflow.edit.settings import EditSettings
 from counterflow.errors import InputError
@@ -29,7 +29,8 @@ def row_map(source: Conditioning, target: Conditioning, level: str) -> RowMap:
     """Which of the source's text rows each of the target's corresponds to."""
     prompts = (source.prompt, target.prompt)
     rows = text_map(source.segments, target.segments, target.length, cast(Level, level), prompts)
-    return RowMap(tuple(rows), tuple(row_words(target.segments, target.length, target.prompt)))
+    words = row_words(target.segments, target.length, target.prompt)
+    return RowMap(tuple(rows), tuple(words), padding(target.segments))
 
 
 def check_blocks(backbone: Backbone, settings: EditSettings) -> None:

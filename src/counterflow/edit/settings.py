@@ -76,7 +76,7 @@ class InvertSettings(_Settings):
 
 @dataclass(frozen=True)
 class EditSettings(_Settings):
-    """How a target is made from an inversion. Defaults are the paper's."""
+    """How a target is made from an inversion. Defaults are the paper's, but for `text_padding`."""
 
     guidance: float = 2.0
     """Classifier-free guidance of the target."""
@@ -86,6 +86,8 @@ class EditSettings(_Settings):
     """Words of the source prompt with a window of their own, as {"wooden": 0.4}."""
     text_level: str = "token"
     """`token` or `word`: whether a token counts as unchanged by itself or only with its word."""
+    text_padding: bool = False
+    """Whether the text control holds padding too. It says nothing, but models keep things in it."""
     text_blocks: tuple[int, ...] | None = None
     """Blocks in which the text control is on; default all."""
     attention_ratio: Window = 0.0
@@ -108,8 +110,9 @@ class EditSettings(_Settings):
         _window("text_ratio", self.text_ratio)
         _window("attention_ratio", self.attention_ratio)
         object.__setattr__(self, "text_words", _windows("text_words", self.text_words))
-        if not isinstance(self.exact_background, bool):
-            raise InputError(f"exact_background is true or false, not {self.exact_background!r}")
+        for name in ("exact_background", "text_padding"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is true or false, not {getattr(self, name)!r}")
         _integer("skip_steps", self.skip_steps, 0, 999)
         _choice("text_level", self.text_level, LEVELS)
         _choice("attention_tokens", self.attention_tokens, ATTENTION_TOKENS)

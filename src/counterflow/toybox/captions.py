@@ -3,12 +3,13 @@
 Every choice of words is drawn alone, from the phrasing's seed and the slot's name, so two
 scenes that differ in one field get sentences that differ only in that field's words. What is
 plain is not said: a plain material, the flat style, looking forward, nothing on the head.
+A brief caption leaves out more, as people do.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from counterflow.toybox.scene import Scene
@@ -45,20 +46,29 @@ STYLES = {
     "pixel": ("pixel art of", "in pixels"),
     "chalk": ("a chalk drawing of", "in chalk"),
 }
+OPTIONAL = ("expression", "color", "arms", "posture", "background")
+"""Fields that every full caption says and a brief one may leave out."""
 DETAILS = ("posture", "arms", "facing", "hat", "thing", "sign", "place", "style")
 
 
-def caption(scene: Scene, phrasing: int | None = None) -> str:
-    """One sentence that names every field of a scene.
+def caption(
+    scene: Scene, phrasing: int | None = None, unsaid: Collection[str] = frozenset()
+) -> str:
+    """One sentence that names every field of a scene, but for those in `unsaid`.
 
     `phrasing` seeds the choice of words and their order; by default the scene's own seed.
+    `unsaid` may hold fields in `OPTIONAL` (else ValueError); the other words stay as they are.
     """
+    if not set(unsaid) <= set(OPTIONAL):
+        raise ValueError(f"a caption may leave out {', '.join(OPTIONAL)}, not {sorted(unsaid)}")
     say = Phrasing(scene.seed if phrasing is None else phrasing)
-    details = {
-        "posture": scene.posture,
-        "arms": say("arms", ARMS[scene.arms]),
-        "place": say("place", PLACES[scene.background]),
-    }
+    details = {}
+    if "posture" not in unsaid:
+        details["posture"] = scene.posture
+    if "arms" not in unsaid:
+        details["arms"] = say("arms", ARMS[scene.arms])
+    if "background" not in unsaid:
+        details["place"] = say("place", PLACES[scene.background])
     if scene.facing != "forward":
         details["facing"] = say("facing", FACINGS[scene.facing])
     if scene.hat != "none":
@@ -69,19 +79,26 @@ def caption(scene: Scene, phrasing: int | None = None) -> str:
         details["thing"] = say("thing", THINGS).format(things=things(scene))
     if scene.style != "flat":
         details["style"] = say("style", STYLES[scene.style])
-    start = [subject(scene, say)]
+    start = [subject(scene, say, unsaid)]
     if details.get("style", "").endswith(" of"):
         start.insert(0, details.pop("style"))
-    if say("opening", (True, False, False)):
+    if "place" in details and say("opening", (True, False, False)):
         start.insert(0, f"{details.pop('place')},")
     return " ".join(start + [details[name] for name in say.order(DETAILS) if name in details])
 
 
-def subject(scene: Scene, say: Phrasing) -> str:
+def left_out(phrasing: int) -> set[str]:
+    """What a brief caption in this phrasing leaves unsaid: each of `OPTIONAL`, or not."""
+    say = Phrasing(phrasing)
+    return {name for name in OPTIONAL if say(f"leave out {name}", (True, False))}
+
+
+def subject(scene: Scene, say: Phrasing, unsaid: Collection[str] = frozenset()) -> str:
     """The creature, as "a happy red wooden cat" or "a red cat looking happy made of wood"."""
     words = {"expression": scene.expression, "color": scene.color, "material": scene.material}
+    words = {name: word for name, word in words.items() if name not in unsaid}
     after = []
-    if say("expression", (True, False, False)):
+    if "expression" in words and say("expression", (True, False, False)):
         after.append(f"looking {words.pop('expression')}")
     if scene.material == "plain":
         del words["material"]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from counterflow.toybox.board import BOARD
-from counterflow.toybox.captions import caption
+from counterflow.toybox.captions import caption, left_out
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import COUNTS, VALUES, Scene, fields_said
 
@@ -61,11 +61,17 @@ class SceneEdit:
 
     @property
     def prompts(self) -> tuple[str, str]:
-        """The captions of both scenes, in the same phrasing."""
-        return caption(self.source), caption(self.target)
+        """Brief captions of both scenes, in the same phrasing; what changes is said in both."""
+        unsaid = left_out(self.source.seed) - self.changed.keys()
+        return caption(self.source, unsaid=unsaid), caption(self.target, unsaid=unsaid)
 
     def mask(self, size: int = BOARD) -> np.ndarray:
-        """Bool `[size, size]`: where the two pictures differ, grown a little."""
+        """Bool `[size, size]`: where the two pictures differ, grown a little.
+
+        A change of style is everywhere, also where both styles happen to agree.
+        """
+        if "style" in self.changed:
+            return np.ones((size, size), bool)
         before, after = (np.asarray(render(s, size), int) for s in (self.source, self.target))
         exact = Image.fromarray((np.abs(before - after).max(-1) > 8).astype(np.uint8) * 255)
         reach = 2 * max(1, round(GROWTH * size / BOARD)) + 1

@@ -94,7 +94,7 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def right(scene: Scene, reading: Reading) -> dict[str, bool]:
-    """By each field that the scene's caption says, whether it was read as it is."""
+    """By each field that the scene has, whether it was read as it is."""
     return {
         name: name in reading and reading[name].value == getattr(scene, name)
         for name in fields_said(scene)

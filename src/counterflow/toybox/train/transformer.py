@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
 from torch import Tensor, nn
 
-from counterflow.toybox.captions import caption
+from counterflow.toybox.captions import caption, left_out
 from counterflow.toybox.scene import Scene
 from counterflow.toybox.train import stage, text
 from counterflow.toybox.train.attention import TrainingAttention
@@ -122,19 +122,28 @@ def dataset(
     folder: Path,
     log: stage.Log,
     device: torch.device = stage.CPU,
+    brief: bool = False,
 ) -> Dataset:
-    """Encode scenes once; each gets `count` captions, so epochs differ in their words."""
+    """Encode scenes once; each gets `count` captions, so epochs differ in their words.
+
+    With `brief` every second caption is.
+    """
     path = folder / "latents.pt"
     if not path.exists():
         stage.save(path, {"latents": encode(vae, scenes, log, device)})
     latents = torch.load(path, weights_only=True)["latents"]
-    tokens = [texts.tokens(captions) for captions in phrasings(scenes, count)]
+    tokens = [texts.tokens(captions) for captions in phrasings(scenes, count, brief)]
     return Dataset(latents, tokens, texts.tokens([""]))
 
 
-def phrasings(scenes: list[Scene], count: int) -> list[list[str]]:
-    """`count` captions of every scene, `[count][scene]`."""
-    return [[caption(scene, scene.seed * count + p) for scene in scenes] for p in range(count)]
+def phrasings(scenes: list[Scene], count: int, brief: bool = False) -> list[list[str]]:
+    """`count` captions of every scene, `[count][scene]`; with `brief` every second one is."""
+
+    def say(scene: Scene, p: int) -> str:
+        phrasing = scene.seed * count + p
+        return caption(scene, phrasing, left_out(phrasing) if brief and p % 2 else ())
+
+    return [[say(scene, p) for scene in scenes] for p in range(count)]
 
 
 def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[stage.Optimizer]:
@@ -169,9 +178,11 @@ def batch_of(
 
 
 def train(
+    name: str,
     folder: Path,
     log: stage.Log,
     data: Dataset,
+    model: SD3Transformer2DModel,
     texts: Texts,
     steps: int,
     seed: int,
@@ -181,9 +192,10 @@ def train(
     deadline: float = math.inf,
     device: torch.device = stage.CPU,
 ) -> tuple[SD3Transformer2DModel, Texts] | None:
-    """Flow matching on latents; returns the averaged models, or None if time ran out."""
-    torch.manual_seed(seed)
-    model = build()
+    """Flow matching on latents, on from `model` and `texts`, as the stage called `name`.
+
+    Returns both, averaged, or None if time ran out.
+    """
     model.set_attn_processor(TrainingAttention())
     networks = nn.ModuleDict({"transformer": model, "texts": texts}).to(device)
     optimizer = optimizers(model, texts, rate)
@@ -228,7 +240,7 @@ def train(
 
     parts: dict[str, stage.Stateful] = {"networks": networks, "average": average}
     parts |= {f"optimizer{i}": each for i, each in enumerate(optimizer)}
-    if not stage.run("transformer", steps, step, parts, folder, log, deadline=deadline):
+    if not stage.run(name, steps, step, parts, folder, log, deadline=deadline):
         return None
     networks.load_state_dict(average.shadow)
     networks.cpu()
