@@ -14,6 +14,7 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
+from hypothesis import settings
 
 from counterflow.backbones.sd3 import SD3
 from counterflow.cli import main
@@ -24,6 +25,8 @@ from counterflow.toybox.scene import sample
 from counterflow.toybox.train import text
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
+settings.register_profile("no deadline", deadline=None)  # seconds here are noise
+settings.load_profile("no deadline")
 
 
 def tiny_pipeline(dual_attention: bool = False, shift: float = 1.0) -> Any:
