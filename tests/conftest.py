@@ -17,7 +17,6 @@ from diffusers import (
 from hypothesis import settings
 
 from counterflow.backbones.sd3 import SD3
-from counterflow.cli import main
 from counterflow.edit.editor import Editor
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
@@ -122,6 +121,7 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the command line in this process; exit code, stdout, stderr."""
+    from counterflow.cli import main
 
     def run(*args: str | Path) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stop:
@@ -131,3 +131,18 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
         return int(stop.value.code or 0), out.out, out.err
 
     return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def put(tmp_path: Path):
+    def write(name: str, data: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return write

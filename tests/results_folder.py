@@ -8,30 +8,37 @@ from pathlib import Path
 from PIL import Image, ImageFilter
 
 from counterflow.bench.figures import FIGURES
-from counterflow.bench.measure import cases
 from counterflow.bench.results import (
     Bench,
-    Method,
+    MethodResults,
     Result,
     write_bench,
     write_method,
     write_result,
 )
+from counterflow.bench.sets.toypie import scene_edits
 from counterflow.images import save_png
 from counterflow.toybox import judge
 from counterflow.toybox.edits import CATEGORIES, SceneEdit
 from counterflow.toybox.render import render
 
 METHODS = (
-    Method(
+    MethodResults(
         "ftedit",
         "FTEdit",
         "Xu et al., Unveil Inversion and Invariance in Flow Transformer, CVPR 2025",
-        {"steps": 30, "iterations": 3, "average": True, "window": None, "guidance": 1.0},
-        {"guidance": 2.0, "text_ratio": 1.0, "attention_parts": ["v"], "compensate": "source"},
+        "ftedit",
+        {"steps": 30, "iterations": 3, "average": True, "average_window": None}
+        | {"guidance": 2.0, "text_ratio": 1.0, "attention_parts": ["v"], "compensate": "source"},
     ),
-    Method("naive", "Euler & nothing", "", {"steps": 30, "iterations": 0}, {"guidance": 2.0}),
-    Method("firm", "Injection of $v$", "A <paper>, 2024", {"steps": 15}, {"attention_ratio": 0.6}),
+    MethodResults("naive", "Euler & nothing", "", "ode", {"steps": 30, "guidance": 2.0}),
+    MethodResults(
+        "firm",
+        "Injection of $v$",
+        "A <paper>, 2024",
+        "ftedit",
+        {"steps": 15, "attention_ratio": 0.6},
+    ),
 )
 SKILL = {"ftedit": (0.85, 28.0), "naive": (0.6, 20.0), "firm": (0.4, 33.0)}
 SIDE = 64
@@ -46,7 +53,7 @@ def write(folder: Path, count: int = 60, pictures: bool = True) -> list[str]:
         folder,
         Bench("toypie", 10_000, None, "corrected", "toybox@0123abcd", "0.1.0", accuracy, notes),
     )
-    drawn = cases(count, 10_000)
+    drawn = scene_edits(count, 10_000)
     names = [f"{edit.category}{edit.source.seed:011d}" for edit in drawn]
     for name, edit in zip(names, drawn, strict=True):
         if pictures:
@@ -70,6 +77,7 @@ def _write_one(
     if not broken:
         figures |= {"success": float(success), "kept": rng.choice((1, 1, 1, 0.9, 0.8, 0.5))}
         figures |= {"distance": rng.uniform(0.1, 0.6) if success else rng.uniform(0.6, 1.2)}
+        figures |= {"moved": float(success), "round trip": 41.5}
         figures |= {"PSNR": rng.gauss(psnr, 3), "SSIM": rng.uniform(0.8, 0.99)}
         figures |= {"MSE": rng.uniform(0.001, 0.02), "structure": rng.uniform(0.01, 0.1)}
         figures |= {"forwards": 210 if method == "ftedit" else 90, "seconds": rng.uniform(3, 9)}

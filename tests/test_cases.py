@@ -15,10 +15,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from counterflow.bench import cases, pie, toypie
-from counterflow.bench.cases import Case, in_turn
-from counterflow.bench.measure import cases as drawn
-from counterflow.bench.pie import encode_mask
+from counterflow.bench.sets import cases, pie, toypie
+from counterflow.bench.sets.cases import Case, in_turn
+from counterflow.bench.sets.pie import encode_mask
+from counterflow.bench.sets.toypie import scene_edits
 from counterflow.errors import InputError
 from counterflow.images import save_png
 from counterflow.toybox.edits import CATEGORIES
@@ -41,12 +41,12 @@ def test_toypie_is_drawn_on_the_spot() -> None:
     assert Counter(case.category for case in found) == dict.fromkeys(CATEGORIES.values(), 40)
     assert [case.category for case in found[:10]] == list(CATEGORIES.values())
     assert len({case.name for case in found}) == len({case.group for case in found}) == 400
-    for case, edit in zip(found[:3], drawn(3, toypie.SEED), strict=True):
+    for case, edit in zip(found[:3], scene_edits(3, toypie.SEED), strict=True):
         assert case.edit == edit and (case.source, case.target) == edit.prompts
         assert same(case.picture(), render(edit.source)) and same(case.truth(), render(edit.target))
         assert case.mask is not None and np.array_equal(case.mask, edit.mask())
     assert cases.read("toypie", limit=7) == found[:7]
-    assert cases.read("toypie", seed=500, per_category=2)[3].edit == drawn(20, 500)[3]
+    assert cases.read("toypie", seed=500, per_category=2)[3].edit == scene_edits(20, 500)[3]
 
 
 @pytest.fixture(scope="module")

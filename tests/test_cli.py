@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterflow.cli import measures, show
-from counterflow.edit.settings import InvertSettings
+from counterflow.cli import show
 from counterflow.images import read_settings
-from counterflow.toybox.captions import caption
+from counterflow.methods.registry import METHODS, method
 from counterflow.toybox.render import render
-from counterflow.toybox.scene import VALUES, sample
+from counterflow.toybox.scene import sample
 from tools import FAST, PROMPT, TARGET, Run, edit_args, refused
 
 
@@ -30,7 +29,9 @@ def test_edit_json(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
     report = json.loads(out)
     assert set(report) == {"inversion", "edits", "settings"}
     assert report["inversion"]["forwards"] == 8 and report["inversion"]["check_forwards"] == 0
-    assert report["inversion"]["steps"] == 4 and report["inversion"]["iterations"] == 1
+    assert report["inversion"]["steps"] == 4 and report["inversion"]["method"] == "ftedit"
+    assert report["settings"]["method"] == "ftedit"
+    assert report["settings"]["settings"]["iterations"] == 1
     assert 0 <= report["inversion"]["latent_error"] < 1e-5
     assert 0 < report["inversion"]["residual"] < 10
     (edit,) = report["edits"]
@@ -41,7 +42,7 @@ def test_edit_json(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
 def test_json_measures_the_source_without_controls(
     picture: Path, model: str, run: Run, tmp_path: Path
 ) -> None:
-    args = edit_args(picture, model, tmp_path / "edit.png", "--json", "--text-ratio", "0")
+    args = edit_args(picture, model, tmp_path / "edit.png", "--json", "--set", "text_ratio=0")
     report = json.loads(run(*args)[1])
     assert report["edits"][0]["forwards"] == 8
     assert report["inversion"]["check_forwards"] == 4
@@ -88,7 +89,9 @@ def test_replay_makes_it_again(
     """Pixel for pixel, from what the PNG carries."""
     out, more = tmp_path / "made.png", ["--model", model]
     args: dict[str, list[str | Path]] = {
-        "edit": edit_args(picture, model, out, "--attention-ratio", "0.5", "--text-blocks", "0-1"),
+        "edit": edit_args(
+            picture, model, out, "--set", "attention_ratio=0.5", "--set", "text_blocks=0-1"
+        ),
         "reconstruct": ["reconstruct", picture, "--source", PROMPT, "-o", out, *more, *FAST],
         "generate": ["generate", "a cat", "-o", out, *more, "--steps", "3", "--seed", "5"],
     }
@@ -155,21 +158,28 @@ def test_equal_prompts_are_warned_of(picture: Path, model: str, run: Run, tmp_pa
 
 BAD_OPTIONS = {
     "steps": ["--steps", "0"],
-    "iterations": ["--iterations", "-1"],
+    "iterations": ["--set", "iterations=-1"],
     "guidance": ["--guidance", "nan"],
-    "text_ratio": ["--text-ratio", "1.5"],
-    "attention_ratio": ["--attention-ratio", "inf"],
-    "attention_parts": ["--attention-parts", "w"],
-    "attention_tokens": ["--attention-tokens", "none"],
-    "text_level": ["--text-level", "letter"],
-    "text-blocks": ["--text-blocks", "x"],
-    "skip_steps": ["--skip-steps", "4"],
-    "compensate": ["--compensate", "target"],
+    "invert_guidance": ["--set", "invert_guidance=nan"],
+    "text_ratio": ["--set", "text_ratio=1.5"],
+    "attention_ratio": ["--set", "attention_ratio=inf"],
+    "attention_parts": ["--set", "attention_parts=w"],
+    "attention_tokens": ["--set", "attention_tokens=none"],
+    "text_level": ["--set", "text-level=letter"],
+    "text_blocks": ["--set", "text_blocks=x"],
+    "skip_steps": ["--set", "skip_steps=4"],
+    "compensate": ["--set", "compensate=target"],
+    "average": ["--set", "average=" + "[" * 100_000],
+    "has no setting colour": ["--set", "colour=1"],
+    "--set is written as steps=10": ["--set", "iterations"],
+    "--set is written as steps": ["--set", "=3"],
+    "no method 'none'": ["--method", "none"],
+    "flowedit has no setting iterations": ["--method", "flowedit"],
     "dtype": ["--dtype", "int8"],
     "device": ["--device", "toaster"],
     "--nonsense": ["--nonsense"],
     "seed": ["--seed", str(2**70)],
-    "blocks 0 to 2": ["--attention-blocks", "0-99999999999"],
+    "blocks 0 to 2": ["--set", "attention_blocks=0-99999999999"],
 }
 
 
@@ -211,105 +221,6 @@ def test_bad_models(picture: Path, run: Run, tmp_path: Path) -> None:
     refused(run(*edit_args(picture, str(tmp_path), out)), 3, "OtherPipeline")
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusion3Pipeline"}')
     refused(run(*edit_args(picture, str(tmp_path), out)), 3, "cannot be opened")
-
-
-def test_toybox_draw(run: Run, tmp_path: Path) -> None:
-    code, out, _ = run("toybox", "draw", "--seed", "3", "-o", tmp_path / "s.png", "--json")
-    made = json.loads(out)
-    assert code == 0
-    assert made["scene"] == sample(3).to_dict() and made["caption"] == caption(sample(3))
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "s.png")), np.asarray(render(sample(3))))
-
-
-def test_toybox_draws_a_sheet(run: Run, tmp_path: Path) -> None:
-    out = tmp_path / "sheet.png"
-    code, said, _ = run("toybox", "draw", "--seed", "3", "--count", "12", "-o", out, "--json")
-    assert code == 0 and len(json.loads(said)["scenes"]) == 12
-    assert read_settings(out)["count"] == 12
-    assert Image.open(out).width > 10 * 128
-
-
-def test_toybox_judge(run: Run, tmp_path: Path) -> None:
-    """Every field that the scene has, with a probability; a table without --json."""
-    scene = sample(4).but(thing="none")
-    render(scene, 256).save(tmp_path / "s.png")
-    code, out, _ = run("toybox", "judge", tmp_path / "s.png", "--json")
-    read = json.loads(out)
-    assert code == 0 and set(read) == set(VALUES) - {"count", "thing_color"}
-    assert all(0 <= verdict["probability"] <= 1 for verdict in read.values())
-    assert read["background"]["value"] == scene.background
-    code, out, _ = run("toybox", "judge", tmp_path / "s.png")
-    assert code == 0 and re.search(rf"background +{scene.background}", out)
-    refused(run("toybox", "judge", tmp_path / "no.png"), 2, "no.png")
-
-
-def test_toybox_cases(run: Run, tmp_path: Path) -> None:
-    """A folder in PIE-Bench's format; what is not empty, or was trained on, is refused."""
-    made = ["--per-category", "1", "--seed", "8"]
-    code, out, _ = run("toybox", "cases", *made, "-o", tmp_path / "c", "--json")
-    assert code == 0 and json.loads(out)["cases"] == 10
-    assert len(json.loads((tmp_path / "c" / "mapping_file.json").read_text())) == 10
-    refused(run("toybox", "cases", *made, "-o", tmp_path / "c"), 2, "not an empty folder")
-    trained = ["--seed", str(10**9 + 5), "-o", tmp_path / "d"]
-    refused(run("toybox", "cases", *trained), 2, "not fresh")
-    refused(run("toybox", "cases", "--per-category", "0", "-o", tmp_path / "d"), 2, "per-category")
-    refused(run("toybox", "cases", "--size", "8", "-o", tmp_path / "d"), 2, "size")
-    assert not (tmp_path / "d").exists()
-
-
-def test_toybox_obey(run: Run, model: str, tmp_path: Path) -> None:
-    """Per field, their mean and the share all right, of any pipeline; and the pictures."""
-    fast = ["--steps", "2", "--count", "3", "--model", model]
-    code, out, _ = run("toybox", "obey", *fast, "--sheet", tmp_path / "o.png", "--json")
-    made = json.loads(out)
-    assert code == 0 and set(made["fields"]) == set(VALUES) and made["count"] == 3
-    known = [row["accuracy"] for row in made["fields"].values() if row["accuracy"] is not None]
-    assert made["mean"] == pytest.approx(sum(known) / len(known))
-    assert made["all right"] == pytest.approx(1 - len(made["wrong"]) / 3)
-    assert Image.open(tmp_path / "o.png").width > 300
-    code, out, _ = run("toybox", "obey", *fast)
-    assert code == 0 and "all right" in out and "judge on held-out" in out
-    refused(run("toybox", "obey", "--count", "0"), 2, "count")
-    refused(run("toybox", "obey", "--seed", str(10**9)), 2, "not fresh")
-    refused(run("toybox", "obey", "--steps", "0"), 2, "steps")
-
-
-@pytest.mark.parametrize("command", ["measure", "composed"])
-def test_toybox_measures(run: Run, model: str, tmp_path: Path, command: str) -> None:
-    """A row for each kind and one for all, as JSON or as a table over the judge's accuracy."""
-    few = ["--count", "2", "--model", model]
-    fast = [*few, "--steps", "2", "--iterations", "0"] if command == "measure" else few
-    code, out, _ = run("toybox", command, *fast, "--json")
-    made = json.loads(out)
-    assert code == 0 and [row["cases"] for row in made["categories"]] == [1, 1, 2]
-    assert set(made["judge"]["round_trips"]) == set(VALUES)
-    code, out, _ = run("toybox", command, *fast)
-    assert code == 0 and "change object" in out and "judge on held-out" in out
-    refused(run("toybox", command, "--seed", str(10**9 - 1)), 2, "not fresh")
-    refused(run("toybox", command, "--count", "0"), 2, "count")
-
-
-def test_toybox_measure_draws_its_cases(run: Run, model: str, tmp_path: Path) -> None:
-    fast = ["--count", "2", "--model", model, "--steps", "2", "--iterations", "0"]
-    code, *_ = run("toybox", "measure", *fast, "--sheet", tmp_path / "m.png")
-    assert code == 0 and Image.open(tmp_path / "m.png").width > 6 * 100
-    refused(run("toybox", "measure", *fast, "--sheet", tmp_path / "m.jpg"), 2, ".png")
-
-
-def test_toybox_gallery(
-    run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three rows of source, edit and truth for each kind; no scene of the training."""
-    from counterflow.bench import gallery
-
-    fast = InvertSettings(steps=1, iterations=0)
-    monkeypatch.setattr(gallery, "InvertSettings", lambda: fast)
-    code, out, _ = run("toybox", "gallery", "-o", tmp_path / "g.png", "--model", model, "--json")
-    made = json.loads(out)
-    assert code == 0 and made["edits"] == 30 == measures.GALLERY and 0 <= made["successes"] <= 30
-    assert read_settings(tmp_path / "g.png")["command"] == "toybox gallery"
-    trained = ["toybox", "gallery", "-o", tmp_path / "h.png", "--seed", str(10**9 - 29)]
-    refused(run(*trained), 2, "not fresh")
 
 
 def test_doctor_and_models(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,3 +296,24 @@ def test_progress_on_a_terminal_only(
         bar("editing", 2, 2)
     out, err = capsys.readouterr()
     assert out == "" and "editing" in err and "2/2" in err
+
+
+def test_methods_are_listed(run: Run) -> None:
+    """Each with its title; one with every setting, its default and what it takes."""
+    code, out, _ = run("methods", "--json")
+    listed = {each["name"]: each for each in json.loads(out)["methods"]}
+    assert code == 0 and list(listed) == list(METHODS)
+    assert listed["ftedit"]["inverts"] and not listed["flowedit"]["inverts"]
+    assert all(each["title"] and each["paper"] and each["doc"] for each in listed.values())
+    said = run("methods")[1]
+    assert all(name in said for name in METHODS)
+    for name in METHODS:
+        code, out, _ = run("methods", name, "--json")
+        told, made = json.loads(out), method(name)
+        assert code == 0 and told["title"] == listed[name]["title"]
+        defaults = {each["name"]: each["default"] for each in told["settings"]}
+        assert defaults == json.loads(json.dumps(made.to_dict()))
+        assert all(each["help"] and each["values"] for each in told["settings"])
+        plain = run("methods", name)[1]
+        assert all(each in plain for each in defaults)
+    refused(run("methods", "none"), 2, "none", "ftedit")

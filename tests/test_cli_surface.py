@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from counterflow.images import read_settings
+from counterflow.methods.registry import METHODS, method
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
 from tools import FAST, PROMPT, TARGET, Run, edit_args, refused
@@ -44,7 +45,9 @@ def test_a_stored_inversion_is_edited_without_inverting(
     replayed(run, tmp_path / "r.png")
     refused(run("edit", stored, *more, "-o", out, "--source", "a dog"), 2, "--source")
     refused(run("edit", stored, *more, "-o", out, "--steps", "7"), 2, "inverted already")
-    refused(run("edit", stored, *more, "-o", out, "--skip-steps", "4"), 2, "skip_steps")
+    refused(run("edit", stored, *more, "-o", out, "--set", "skip_steps=4"), 2, "skip_steps")
+    other = ["--method", "directedit"]
+    refused(run("edit", stored, *more, "-o", out, *other), 2, "inverted already")
     stored.write_bytes(stored.read_bytes()[:-10])
     refused(run("edit", stored, *more, "-o", out), 2, "a.safetensors")
     refused(run("invert", picture, *words, "-o", tmp_path / "a.pt"), 2, ".safetensors")
@@ -115,13 +118,14 @@ def test_a_generated_picture_is_edited_from_its_trajectory(
 
 def test_every_window_reaches_the_edit(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
     out, keep = tmp_path / "e.png", f"{sample(1).kind}=0.5"
-    options = ["--text-ratio", "0.2-0.8", "--attention-ratio", "0-0.5", "--keep", keep]
-    more = ["--average-window", "0-1", "--solver", "ddim"]
-    assert run(*edit_args(picture, model, out, *options, *more))[0] == 0
-    made = read_settings(out)
-    assert made["edit"]["text_ratio"] == [0.2, 0.8] and made["edit"]["attention_ratio"] == [0, 0.5]
-    assert made["edit"]["text_words"] == [[sample(1).kind, 0.5]]
-    assert made["invert"]["window"] == [0, 1] and made["invert"]["solver"] == "ddim"
+    options = ["text_ratio=0.2-0.8", "attention_ratio=0-0.5", f"text_words={keep}"]
+    options += ["average-window=0-1", "solver=ddim"]
+    more = [word for option in options for word in ("--set", option)]
+    assert run(*edit_args(picture, model, out, *more))[0] == 0
+    made = read_settings(out)["settings"]
+    assert made["text_ratio"] == [0.2, 0.8] and made["attention_ratio"] == [0, 0.5]
+    assert made["text_words"] == [[sample(1).kind, 0.5]]
+    assert made["average_window"] == [0, 1] and made["solver"] == "ddim"
     replayed(run, out)
 
 
@@ -134,12 +138,13 @@ def test_every_window_reaches_the_edit(picture: Path, model: str, run: Run, tmp_
         (["--exact-background"], "--mask"),
         (["--noise-seed", "1", "--turns"], "--turns"),
         (["--noise-seed", "-1"], "seed"),
-        (["--keep", "wooden"], "--keep"),
-        (["--keep", "purple=0.4"], "purple"),
-        (["--text-ratio", "0.8-0.2"], "text_ratio"),
-        (["--text-ratio", "x"], "--text-ratio"),
-        (["--solver", "heun"], "solver"),
-        (["--average-window", "0-9"], "window"),
+        (["--set", "text_words=wooden"], "text_words"),
+        (["--set", "text_words=purple=0.4"], "purple"),
+        (["--set", "text_ratio=0.8-0.2"], "text_ratio"),
+        (["--set", "text_ratio=x"], "text_ratio"),
+        (["--set", "solver=heun"], "solver"),
+        (["--set", "average_window=0-9"], "average_window"),
+        (["--noise-seed", "1", "--set", "skip_steps=1"], "--noise-seed"),
     ],
     ids=str,
 )
@@ -154,7 +159,7 @@ def test_every_target_must_share_a_word_with_a_window(
     picture: Path, model: str, run: Run, tmp_path: Path
 ) -> None:
     """Seen before the first target is made, whatever the batch."""
-    more = ["--keep", f"{sample(1).kind}=0.4", "--target", "a tree"]
+    more = ["--set", f"text_words={sample(1).kind}=0.4", "--target", "a tree"]
     for batch in ("1", "2"):
         args = edit_args(picture, model, tmp_path / "many", *more, "--batch", batch)
         refused(run(*args), 2, "a tree", sample(1).kind)
@@ -164,3 +169,46 @@ def test_every_target_must_share_a_word_with_a_window(
 def test_a_picture_needs_its_sentence(picture: Path, run: Run, tmp_path: Path) -> None:
     render(sample(1)).save(picture)
     refused(run("edit", picture, "--target", "a", "-o", tmp_path / "e.png"), 2, "--source")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_edits_and_is_replayed(
+    name: str, picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    """From the picture, under its own name in the record; drawn noise has the seed's."""
+    words = ["--source", PROMPT, "--target", TARGET, "--model", model, "--steps", "3"]
+    out = tmp_path / "e.png"
+    assert run("edit", picture, *words, "--method", name, "--seed", "7", "-o", out)[0] == 0
+    made = read_settings(out)
+    assert made["method"] == method(name).name and made["settings"]["steps"] == 3
+    replayed(run, out)
+
+
+def test_what_inverts_nothing_stores_nothing(
+    picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    """In one line."""
+    words = [picture, "--source", PROMPT, "--model", model, "--method", "flowedit"]
+    for command, out in (("invert", "a.safetensors"), ("reconstruct", "a.png")):
+        refused(run(command, *words, "-o", tmp_path / out), 2, "flowedit inverts nothing")
+
+
+def test_a_stored_inversion_serves_the_methods_that_need_the_same_one(
+    picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    """Variants of its own method, and one that needs none; its own is taken where none is said."""
+    stored, out = tmp_path / "a.safetensors", tmp_path / "e.png"
+    words = ["--source", PROMPT, "--model", model, "--method", "ode", "--steps", "3"]
+    assert run("invert", picture, *words, "-o", stored)[0] == 0
+    more = ["edit", stored, "--target", TARGET, "--model", model, "-o", out]
+    for given, expected in (
+        ([], "ode"),
+        (["--method", "directedit"], "directedit"),
+        (["--method", "flowedit"], "flowedit"),
+        (["--method", "ftedit", "--set", "iterations=0"], "ftedit"),
+    ):
+        assert run(*more, *given)[0] == 0
+        assert read_settings(out)["method"] == expected
+        replayed(run, out)
+    for name in ("ddim", "midpoint", "ftedit", "ftedit-reference"):
+        refused(run(*more, "--method", name), 2, "inverted already")

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from counterflow.flow import Counter, Grid, Step
-from counterflow.inversion.ddim import DDIM, scale
-from counterflow.inversion.solvers import Euler, Solver
-from counterflow.inversion.trajectory import generate, invert
+from counterflow.flow import Grid, Step
+from counterflow.solvers.base import Solver
+from counterflow.solvers.ddim import DDIM, scale
+from counterflow.solvers.euler import Euler
+from counterflow.solvers.trajectory import generate, invert
 
 
 def curved(x: Tensor, step: Step) -> Tensor:
@@ -37,7 +38,7 @@ def textbook(x: Tensor, start: float, stop: float) -> Tensor:
 
     def epsilon(z: Tensor, sigma: float) -> Tensor:
         there = z * math.sqrt((1 - sigma) ** 2 + sigma**2)
-        return there + (1 - sigma) * curved(there, Step(0, 1, sigma, "source", "invert"))
+        return there + (1 - sigma) * curved(there, Step(0, 1, sigma, stage="invert"))
 
     z = x / math.sqrt((1 - start) ** 2 + start**2)
     eps = epsilon(z, stop)
@@ -49,7 +50,7 @@ def textbook(x: Tensor, start: float, stop: float) -> Tensor:
 @pytest.mark.parametrize(("start", "stop"), [(0.0, 0.1), (0.3, 0.5), (0.8, 0.99), (0.0, 0.9)])
 def test_inverting_is_the_textbooks(start: float, stop: float) -> None:
     x = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(4))
-    where = Step(0, 1, stop, "source", "invert")
+    where = Step(0, 1, stop, stage="invert")
     ours, _ = DDIM().step(curved, x, None, where, start, stop)
     assert torch.allclose(ours, textbook(x, start, stop), atol=1e-5)
 
@@ -60,7 +61,7 @@ def test_of_first_order() -> None:
 
     def error(steps: int) -> float:
         x, levels = image, [0.7 * k / steps for k in range(steps + 1)]
-        there = [Step(0, steps, s, "source", "invert") for s in levels]
+        there = [Step(0, steps, s, stage="invert") for s in levels]
         for where, start, stop in zip(there, levels, levels[1:], strict=False):
             x, _ = DDIM().step(curved, x, None, where, start, stop)
         for where, start, stop in zip(there, levels[::-1], levels[-2::-1], strict=False):
@@ -74,7 +75,7 @@ def test_of_first_order() -> None:
 def test_at_pure_noise_the_images_prediction_serves() -> None:
     """There a predicted noise is the latent itself; the network's image determines the step."""
     x = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(4))
-    where, start = Step(0, 1, 1.0, "source", "invert"), 0.8
+    where, start = Step(0, 1, 1.0, stage="invert"), 0.8
     seen = x / scale(start)
     image = seen - curved(seen, where)
     ours, _ = DDIM().step(curved, x, None, where, start, 1.0)
@@ -101,7 +102,12 @@ def test_the_fixed_point_inverts_sampling() -> None:
 
 @pytest.mark.parametrize("iterations", [0, 2])
 def test_its_cost(iterations: int) -> None:
-    counter = Counter()
-    image = torch.zeros(1, 2, 3, 3)
-    invert(DDIM(iterations), counter(curved), image, Grid.uniform(5))
-    assert counter.forwards == 5 * (iterations + 1)
+    asked: list[Step] = []
+
+    def velocity(x: Tensor, step: Step) -> Tensor:
+        asked.append(step)
+        return curved(x, step)
+
+    invert(DDIM(iterations), velocity, torch.zeros(1, 2, 3, 3), Grid.uniform(5))
+    assert len(asked) == 5 * DDIM(iterations).forwards == 5 * (iterations + 1)
+    assert [step.evaluation for step in asked] == [*range(iterations + 1)] * 5

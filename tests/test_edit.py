@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import tiny_pipeline
-from counterflow.backbones.base import field_of
 from counterflow.backbones.sd3 import SD3
 from counterflow.controls.align import text_map
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.text import TextControl
-from counterflow.edit import branches as editing
-from counterflow.edit.branches import SourceBranch
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError
 from counterflow.flow import Step
+from counterflow.methods import shared
+from counterflow.methods.registry import method
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
@@ -35,6 +34,7 @@ from tools import (
     by_hand,
     distance,
     inverted,
+    running,
 )
 
 # Stage II
@@ -69,7 +69,7 @@ def test_a_compensated_reconstruction_is_exact(
         iterations=iterations,
         average=average,
     )
-    exact, drifted = inversion.reconstruct(), inversion.reconstruct(compensate=False)
+    exact, drifted = editor.reconstruct(inversion), editor.reconstruct(inversion, compensate=False)
     stored = inversion.trajectory[-1]
     error, without = distance(exact.latent, stored), distance(drifted.latent, stored)
     record_property("uncompensated", without)
@@ -81,18 +81,20 @@ def test_a_compensated_reconstruction_is_exact(
 
 
 def test_every_stored_latent_is_recovered(editor: Editor) -> None:
-    """Not the last alone; and a branch that is not evaluated lies on the same latents."""
+    """Not the last alone; and a source that is not evaluated lies on the same latents."""
     inversion = inverted(editor, steps=9, iterations=0)
-    stored, field = inversion.trajectory, field_of(editor.backbone, inversion.conditioning)
-    evaluated = SourceBranch(stored, field, True, stored[0], {})
-    known = SourceBranch(stored, field, True, stored[0], {})
-    for k in stored.grid.toward_image():
-        step = Step(k, stored.grid.steps, stored.grid[k], "source", "edit")
-        assert evaluated.step(step, evaluate=True) is not None
-        assert known.step(step, evaluate=False) is None
-        assert evaluated.landed is not None
-        assert distance(evaluated.landed, stored[k + 1]) <= 1e-5
-        assert torch.equal(known.x, stored[k + 1]) and torch.equal(evaluated.x, known.x)
+    stored = inversion.trajectory
+    for ratio, evaluated in ((1.0, True), (0.0, False)):
+        how = method("ftedit", steps=9, iterations=0, text_ratio=ratio)
+        run = running(editor, inversion, how, TARGETS[:1])
+        x, source, _ = how.start(run, stored)
+        with run.attached(how.controls(editor.backbone), run.features):
+            for k in stored.grid.toward_image():
+                x, source = how.step(run, stored, x, source, stored.grid.step(k))
+                assert torch.equal(source, stored[k + 1])
+                assert run.forwards == (k + 1) * (3 if evaluated else 2)
+        assert set(run.errors) == (set(range(9)) if evaluated else set())
+        assert all(error <= 1e-5 for error in run.errors.values())
 
 
 def test_residuals_are_those_of_the_inversions_own_guidance(editor: Editor) -> None:
@@ -104,10 +106,10 @@ def test_residuals_are_those_of_the_inversions_own_guidance(editor: Editor) -> N
         v = velocity(stored[k], stored.grid[k], inversion.conditioning)
         needed = (stored[k + 1] - stored[k]) / (stored.grid[k + 1] - stored.grid[k])
         expected[k] = float((needed - v).norm() / v.norm())
-    inversion.edit(TARGETS[0])
+    editor.edit(inversion, TARGETS[0])
     assert inversion.residuals == pytest.approx(expected, rel=1e-3, abs=1e-6)
     assert inversion.residual == pytest.approx(sum(expected.values()) / 5, rel=1e-3)
-    inversion.edit(TARGETS[0], compensate="both", guidance=7)
+    editor.edit(inversion, TARGETS[0], compensate="both", guidance=7)
     assert inversion.residuals == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
@@ -149,18 +151,18 @@ def test_a_long_tokenizer_gives_the_pipelines_default_call() -> None:
 def test_check_measures_whatever_edits_left_open(editor: Editor) -> None:
     """Every residual and the latent error, even after edits at another guidance or in a window."""
     for inverting, options in (
-        ({"guidance": 2.0}, {}),
+        ({"invert_guidance": 2.0}, {}),
         ({}, {"compensate": "both", "guidance": 7}),
         ({}, {"text_ratio": 0.5}),
         ({}, {"text_ratio": 0}),
     ):
         inversion = inverted(editor, steps=4, **inverting)
-        inversion.edit(TARGETS[0], **options)
-        inversion.check()
+        editor.edit(inversion, TARGETS[0], **options)
+        editor.check(inversion)
         assert len(inversion.residuals) == 4 and inversion.residual is not None
         assert inversion.latent_error is not None and inversion.latent_error <= 1e-5
         assert inversion.check_forwards == 4 * (2 if inverting else 1)
-        inversion.check()
+        editor.check(inversion)
         assert inversion.check_forwards == 4 * (2 if inverting else 1)
 
 
@@ -194,13 +196,13 @@ def test_an_edit_is_the_loop_of_the_method(
     that is a step longer or shorter shows.
     """
     inversion = inverted(editor, steps=8)
-    got = inversion.edit(TARGETS[0], **options)
-    assert distance(got.latent, by_hand(inversion, TARGETS[0], **expected)) <= 3e-6
+    got = editor.edit(inversion, TARGETS[0], **options)
+    assert distance(got.latent, by_hand(editor, inversion, TARGETS[0], **expected)) <= 3e-6
     text, start = expected.get("text", 0), expected.get("start", 0)
     others = [{**expected, "text": max(text, start) + 1 if text < 8 else 7}]
     others.append({**expected, "values": max(expected.get("values", 0), start) + 1})
     for other in others:
-        assert distance(got.latent, by_hand(inversion, TARGETS[0], **other)) > 1e-5
+        assert distance(got.latent, by_hand(editor, inversion, TARGETS[0], **other)) > 1e-5
 
 
 @pytest.mark.parametrize("options", [{}, {"text_ratio": 0.0}, {"attention_ratio": 1.0}], ids=str)
@@ -210,10 +212,10 @@ def test_neutral_settings_give_the_source_back(editor: Editor, options: dict[str
     """
     inversion = inverted(editor)
     stored = inversion.trajectory[-1]
-    neutral = inversion.edit(SOURCE, guidance=1, compensate="both", **options)
+    neutral = editor.edit(inversion, SOURCE, guidance=1, compensate="both", **options)
     assert distance(neutral.latent, stored) <= 1e-5
     assert neutral.changed == () and neutral.image.size == inversion.picture.size
-    drifted = inversion.edit(SOURCE, guidance=1, **options)
+    drifted = editor.edit(inversion, SOURCE, guidance=1, **options)
     assert distance(drifted.latent, stored) > 1e-3
 
 
@@ -232,7 +234,7 @@ def test_compensating_both_adds_the_sources_eps(editor: Editor) -> None:
 
         eps = (stored[k + 1] - stored[k]) / (s_next - s) - v(stored[k], inversion.conditioning)
         x = x + (s_next - s) * (v(x, conditioning) + eps)
-    got = inversion.edit(TARGETS[0], guidance=g, text_ratio=0.0, compensate="both")
+    got = editor.edit(inversion, TARGETS[0], guidance=g, text_ratio=0.0, compensate="both")
     assert distance(got.latent, x) <= 2e-5
 
 
@@ -244,36 +246,33 @@ def test_skipping_shifts_no_window(
     on: dict[str, set[int]] = {"text": set(), "attention": set()}
 
     class Text(TextControl):
-        def wants(self, site: Any, step: Step) -> bool:
-            wanted = super().wants(site, step)
-            if wanted and step.branch == "target":
-                on["text"].add(step.index)
-            return wanted
+        def apply(self, site: Any, step: Step, *features: Any) -> Tensor:
+            on["text"].add(step.index)
+            return super().apply(site, step, *features)
 
     class Attention(AttentionControl):
-        def wants(self, site: Any, step: Step) -> bool:
-            wanted = super().wants(site, step)
-            if wanted and step.branch == "target":
-                on["attention"].add(step.index)
-            return wanted
+        def apply(self, site: Any, step: Step, *features: Any) -> Tensor:
+            on["attention"].add(step.index)
+            return super().apply(site, step, *features)
 
-    monkeypatch.setattr(editing, "TextControl", Text)
-    monkeypatch.setattr(editing, "AttentionControl", Attention)
+    monkeypatch.setattr(shared, "TextControl", Text)
+    monkeypatch.setattr(shared, "AttentionControl", Attention)
     inversion = inverted(editor, steps=10, iterations=0)
-    inversion.edit(TARGETS[0], text_ratio=0.5, attention_ratio=0.3, skip_steps=skip)
+    editor.edit(inversion, TARGETS[0], text_ratio=0.5, attention_ratio=0.3, skip_steps=skip)
     assert on == {"text": set(range(skip, 5)), "attention": set(range(skip, 3))}
-    assert {index for index, _ in inversion.features.kept} == on["text"]
+    assert {index for (_, index, _), _ in inversion.features.kept} == on["text"]
 
 
 def test_controls_may_be_limited_to_blocks(editor: Editor) -> None:
     """All blocks named are all blocks; one block is less; no block is no control (and no cost)."""
     inversion = inverted(editor)
-    full = inversion.edit(TARGETS[0]).latent
-    assert torch.equal(inversion.edit(TARGETS[0], text_blocks=(0, 1, 2)).latent, full)
-    assert distance(inversion.edit(TARGETS[0], text_blocks=(1,)).latent, full) > 1e-5
-    none = inverted(editor).edit(TARGETS[0], text_blocks=())
+    editor.edit(inversion, TARGETS[0])  # so that later batches are alike: no source in them
+    full = editor.edit(inversion, TARGETS[0]).latent
+    assert torch.equal(editor.edit(inversion, TARGETS[0], text_blocks=(0, 1, 2)).latent, full)
+    assert distance(editor.edit(inversion, TARGETS[0], text_blocks=(1,)).latent, full) > 1e-5
+    none = editor.edit(inverted(editor), TARGETS[0], text_blocks=())
     assert none.forwards == 12
-    assert torch.equal(none.latent, inversion.edit(TARGETS[0], text_ratio=0.0).latent)
+    assert torch.equal(none.latent, editor.edit(inversion, TARGETS[0], text_ratio=0.0).latent)
 
 
 # Masks, sizes, prompts
@@ -287,7 +286,10 @@ def test_outside_the_mask_the_latent_is_the_stored_one(
     """Exactly, in every latent cell (16 pixels wide here) without a pixel of the mask."""
     pixels = np.random.default_rng(seed).random((128, 128)) < share
     inversion = inverted(one, steps=3, iterations=0)
-    got, stored = inversion.edit(TARGETS[0], mask=pixels).latent[0], inversion.trajectory[-1][0]
+    got, stored = (
+        one.edit(inversion, TARGETS[0], mask=pixels).latent[0],
+        inversion.trajectory[-1][0],
+    )
     free = torch.from_numpy(pixels.reshape(8, 16, 8, 16).any((1, 3)))
     assert torch.equal(got[:, ~free], stored[:, ~free])
     assert ((got[:, free] - stored[:, free]).abs().amax(0) > 0).all()
@@ -296,9 +298,10 @@ def test_outside_the_mask_the_latent_is_the_stored_one(
 def test_a_mask_of_everything_is_no_mask(editor: Editor) -> None:
     """And one of nothing gives the source."""
     inversion = inverted(editor)
-    free = inversion.edit(TARGETS[0])
-    whole = inversion.edit(TARGETS[0], mask=np.ones((128, 128), bool))
-    nothing = inversion.edit(TARGETS[0], mask=np.zeros((128, 128), bool))
+    editor.edit(inversion, TARGETS[0])  # so that later batches are alike: no source in them
+    free = editor.edit(inversion, TARGETS[0])
+    whole = editor.edit(inversion, TARGETS[0], mask=np.ones((128, 128), bool))
+    nothing = editor.edit(inversion, TARGETS[0], mask=np.zeros((128, 128), bool))
     assert torch.equal(whole.latent, free.latent)
     assert torch.equal(nothing.latent, inversion.trajectory[-1])
     assert distance(free.latent, nothing.latent) > 1e-3
@@ -309,7 +312,7 @@ def test_a_mask_of_another_shape_is_refused(one: Editor, shape: tuple[int, ...])
     """A mask is drawn at the picture's size; the message names both."""
     inversion = inverted(one, steps=2, iterations=0)
     with pytest.raises(InputError, match="128, 128"):
-        inversion.edit(TARGETS[0], mask=np.ones(shape, bool))
+        one.edit(inversion, TARGETS[0], mask=np.ones(shape, bool))
 
 
 @pytest.mark.parametrize("size", [(150, 60), (61, 97), (64, 96)], ids=str)
@@ -321,8 +324,8 @@ def test_pictures_keep_their_size(one: Editor, size: tuple[int, int]) -> None:
     assert inversion.trajectory[0].shape == (1, 4, high // 8, wide // 8)
     mask = np.zeros(size[::-1], bool)
     mask[:, : size[0] // 3] = True
-    edit = inversion.edit(TARGETS[0], mask=mask)
-    assert edit.image.size == inversion.reconstruct().image.size == size
+    edit = one.edit(inversion, TARGETS[0], mask=mask)
+    assert edit.image.size == one.reconstruct(inversion).image.size == size
     same = (edit.latent == inversion.trajectory[-1]).all(1)[0].all(0)
     assert same.any() and not same.all() and list(same) == sorted(same)
 
@@ -331,30 +334,37 @@ def test_a_prompt_that_is_cut_is_reported_and_works(editor: Editor) -> None:
     """By each tokenizer, and what it reports is the prompt's own end; nothing for a short one."""
     inversion = editor.invert(render(SCENE), LONG, steps=3, iterations=0)
     assert set(inversion.conditioning.cut) == {"clip_l", "clip_g", "t5"}
-    edits = [inversion.edit(LONG.replace(SCENE.kind, "frog")), inversion.edit(SOURCE)]
+    edits = [
+        editor.edit(inversion, LONG.replace(SCENE.kind, "frog")),
+        editor.edit(inversion, SOURCE),
+    ]
     assert set(edits[0].cut) == {"clip_l", "clip_g", "t5"} and edits[1].cut == {}
     for prompt, cut in [(LONG, inversion.conditioning.cut), (edits[0].target, edits[0].cut)]:
         assert all(end and prompt.endswith(end) and end != prompt for end in cut.values())
     assert all(torch.isfinite(edit.latent).all() for edit in edits)
     assert distance(edits[0].latent, edits[1].latent) > 1e-4
-    assert inversion.reconstruct().latent_error <= 1e-5
+    assert editor.reconstruct(inversion).latent_error <= 1e-5
 
 
 def test_an_empty_prompt_works(one: Editor) -> None:
     """As source, as target and as both."""
     inversion = one.invert(render(SCENE), "", steps=3, iterations=0)
-    assert inversion.edit("").changed == ()
-    assert inversion.edit(SOURCE).changed != ()
-    assert inverted(one, steps=3).edit("").changed == ()
+    assert one.edit(inversion, "").changed == ()
+    assert one.edit(inversion, SOURCE).changed != ()
+    assert one.edit(inverted(one, steps=3), "").changed == ()
 
 
 def test_padding_is_held_on_demand(editor: Editor) -> None:
     """It matters where the control is on, and nowhere else."""
     inversion = inverted(editor, steps=3, iterations=0)
     target = TARGETS[0]
-    free, held = (inversion.edit(target, text_padding=each).latent for each in (False, True))
+    free, held = (
+        editor.edit(inversion, target, text_padding=each).latent for each in (False, True)
+    )
     assert distance(free, held) > 1e-6
-    off = [inversion.edit(target, text_ratio=0, text_padding=p).latent for p in (False, True)]
+    off = [
+        editor.edit(inversion, target, text_ratio=0, text_padding=p).latent for p in (False, True)
+    ]
     assert torch.equal(*off)
 
 
@@ -367,8 +377,8 @@ def test_word_level_maps_no_more_rows_than_token_level(editor: Editor) -> None:
     assert all(i is None or i == j for i, j in zip(word, token, strict=True))
     assert sum(i is not None for i in word) < sum(i is not None for i in token)
     inversion = editor.invert(render(SCENE), source, steps=3, iterations=0)
-    edits = [inversion.edit(target, text_level=level).latent for level in ("word", "token")]
+    edits = [editor.edit(inversion, target, text_level=level).latent for level in ("word", "token")]
     assert distance(*edits) > 1e-6
     inversion = inverted(editor, steps=3, iterations=0)
-    same = [inversion.edit(SOURCE, text_level=level).latent for level in ("word", "token")]
+    same = [editor.edit(inversion, SOURCE, text_level=level).latent for level in ("word", "token")]
     assert torch.equal(*same)

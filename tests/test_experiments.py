@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from counterflow.bench import cases as sets
-from counterflow.bench.engine import Figures
+from counterflow.bench.engine import Figures, Setup
 from counterflow.bench.experiments import EXPERIMENTS
 from counterflow.bench.experiments.base import Answers, above, all_of, below, no_loss
-from counterflow.bench.experiments.run import grouped, written
-from counterflow.bench.page import Page
+from counterflow.bench.experiments.run import Sample, plan
+from counterflow.bench.report.page import Page
+from counterflow.bench.run import _tasks
+from counterflow.bench.sets import cases as sets
 from counterflow.bench.stats import Interval
+from counterflow.methods import registry
 from tools import Run, refused
 
 CASES = sets.read(sets.TOYPIE)
@@ -27,7 +29,7 @@ def answers(name: str, figures: Callable[[str, sets.Case, int], Figures]) -> Ans
     found = {
         (case.name, label): figures(label, case, n)
         for n, case in enumerate(chosen)
-        for label in experiment.queries(20)
+        for label in experiment.conditions(20)
     }
     return Answers(chosen, found, 20)
 
@@ -46,7 +48,7 @@ def edit(success: float, psnr: float, n: int) -> Figures:
 def iterations(sign: int) -> Callable[[str, sets.Case, int], Figures]:
     def figures(label: str, case: sets.Case, n: int) -> Figures:
         error = 0.5 - sign * 0.05 * number(label) + 0.001 * (n % 3)
-        trip: Figures = {"latent": error, "PSNR": 30.0, "largest": error}
+        trip: Figures = {"latent": error, "reconstruction PSNR": 30.0, "largest": error}
         return trip if "reconstruct" in label else edit(1.0, 25 + sign * number(label), n)
 
     return figures
@@ -81,7 +83,7 @@ def attention(sign: int) -> Callable[[str, sets.Case, int], Figures]:
 def ddim(sign: int) -> Callable[[str, sets.Case, int], Figures]:
     return lambda label, case, n: {
         "latent": 0.2 + sign * 0.05 * ("euler" in label) + 0.001 * (n % 3),
-        "PSNR": 30.0,
+        "reconstruction PSNR": 30.0,
     }
 
 
@@ -159,37 +161,57 @@ def test_bounds() -> None:
 
 def test_what_the_paper_varies_is_asked() -> None:
     """Every value of every ablation, all else at the paper's defaults."""
-    asked = {name: each.queries(20) for name, each in EXPERIMENTS.items()}
-    tried = {q.invert.iterations for q in asked["iterations"].values()}
-    assert tried == {0, 1, 2, 3, 4, 5}
-    assert {q.edit.compensate for q in asked["compensation"].values() if q.edit} == {
-        "source", "both", "none"
+    asked = {name: [*each.conditions(20).values()] for name, each in EXPERIMENTS.items()}
+
+    def values(name: str, setting: str) -> set[object]:
+        return {each.method.to_dict()[setting] for each in asked[name] if each.compensated is None}
+
+    assert values("iterations", "iterations") == {0, 1, 2, 3, 4, 5}
+    assert values("compensation", "compensate") == {"source", "both", "none"}
+    assert values("text", "text_ratio") == {0.0, 1.0}
+    assert {each.method.to_dict()["solver"] for each in asked["ddim"]} == {"euler", "ddim"}
+    varied = {
+        "iterations": "iterations", "compensation": "compensate", "text": "text_ratio",
+        "ratio": "text_ratio", "guidance": "guidance", "steps": "steps",
     }  # fmt: skip
-    assert {q.edit.text_ratio for q in asked["text"].values() if q.edit} == {0.0, 1.0}
-    assert {q.invert.solver for q in asked["ddim"].values()} == {"euler", "ddim"}
+    for name, setting in varied.items():
+        for each in asked[name]:
+            settings = each.method.to_dict()
+            changed = {k for k, v in PAPER.items() if settings[k] != v}
+            assert each.method.name == "ftedit" and changed <= {setting}
     chosen = EXPERIMENTS["attention"].choose(CASES, 40)
     pose = [case.category == "change pose" for case in chosen]
     assert sum(pose) == 30 and len(pose) == 60
 
 
-def test_an_inversion_serves_all_that_hangs_on_it() -> None:
-    """Queries of one case and inversion are one task, and none is lost."""
-    todo = [
-        (case, query)
+PAPER = registry.method("ftedit", steps=20).to_dict()
+
+
+def test_an_inversion_serves_all_that_hangs_on_it(tmp_path: Path) -> None:
+    """Conditions of one case and inversion are one task, and none is lost or made twice."""
+    sample = Sample(Setup(), "model", 10_000, 2, 20)
+    chosen = plan([*EXPERIMENTS.values()], CASES, sample)
+    assert len({condition.name for condition in chosen}) == len(chosen)
+    wanted = {
+        (case.name, condition.name)
         for each in EXPERIMENTS.values()
-        for case in CASES[:2]
-        for query in {written(q): q for q in each.queries(20).values()}.values()
-    ]
-    tasks = grouped(todo)
-    assert len({(t.cases[0].name, t.invert) for t in tasks}) == len(tasks)
-    assert sum(len(t.edits) + len(t.reconstructions) for t in tasks) == len(todo)
+        for case in each.choose(CASES, 2)
+        for condition in each.conditions(20).values()
+    }
+    tasks = _tasks(tmp_path, chosen)
+    jobs = [(job.case.name, job.condition.name) for task in tasks for job in task]
+    assert len(jobs) == len(wanted) and set(jobs) == wanted
+    inversions = [(task[0].case.name, task[0].condition.method.inversion) for task in tasks]
+    assert len(set(inversions)) == len(tasks)
+    for task in tasks:
+        assert len({(job.case.name, job.condition.method.inversion) for job in task}) == 1
 
 
 FAST = ["--count", "2", "--steps", "2", "--workers", "1"]
 
 
 def test_experiments_from_the_command_line(run: Run, model: str, tmp_path: Path) -> None:
-    """A page and figures; a second run asks nothing again, even after a line was cut short."""
+    """A page and figures; a second run makes again only what is missing or has failed."""
     folder = tmp_path / "e"
     more = ["-o", folder, "--model", model, *FAST]
     code, out, err = run("experiments", "compensation", *more, "--json")
@@ -199,19 +221,32 @@ def test_experiments_from_the_command_line(run: Run, model: str, tmp_path: Path)
     assert told["figures"]["with"]["largest"]["mean"] < 1e-4 and told["cases"] == 5
     html = (folder / "experiments.html").read_text()
     assert "data:image" in html and "http" not in html.replace("http://www.w3.org", "")
-    path = folder / "answers.jsonl"
-    before = path.read_text()
+    made = {path: path.stat().st_mtime_ns for path in folder.glob("*/[0-9]*.json")}
+    assert len(made) == 5 * 5
     assert run("experiments", "compensation", *more)[0] == 0
-    assert path.read_text() == before
-    path.write_text(before[:-20])
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/[0-9]*.json")} == made
+    gone, failed, *_ = made
+    gone.unlink()
+    spoiled = json.loads(failed.read_text()) | {"error": "stopped", "figures": {}}
+    failed.write_text(json.dumps(spoiled))
     code, out, _ = run("experiments", "compensation", *more)
     assert code == 0 and "compensation" in out
-    assert len(path.read_text().splitlines()) == len(before.splitlines()) + 1
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("*/[0-9]*.json")}
+    assert {path for path in made if after[path] != made[path]} == {gone, failed}
+    assert json.loads(failed.read_text())["error"] is None
+    assert run("report", folder, "--pictures", "2")[0] == 0
+    page = (folder / "report.html").read_text()
+    assert "Reconstructions" in page and "unfinished" not in page
     refused(run("experiments", "compensation", *more, "--seed", "9"), 2, "10000", "9")
     refused(run("experiments", "magic", *more), 2, "magic", "iterations")
     refused(run("experiments", *more, "--count", "1"), 2, "--count")
     refused(run("experiments", *more, "--count", "161"), 2, "--count")
-    refused(run("experiments", "ddim", "-o", path, "--model", model, *FAST), 2, "not a folder")
+    file = folder / "experiments.json"
+    refused(run("experiments", "ddim", "-o", file, "--model", model, *FAST), 2, "not a folder")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "answers.jsonl").write_text("{}")
+    old = ["-o", tmp_path / "old", "--model", model, *FAST]
+    refused(run("experiments", "ddim", *old), 2, "earlier version", "answers.jsonl")
     assert run("experiments", "guidance", *more)[0] == 0
     both = json.loads((folder / "experiments.json").read_text())["experiments"]
     assert list(both) == ["compensation", "guidance"], "what was answered before stays on the page"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from counterflow.controls.blend import difference_mask
 from counterflow.edit.editor import Editor
 from counterflow.toybox.render import render
-from tools import SCENE, SOURCE, TARGETS, inverted
+from tools import SCENE, SOURCE, TARGETS, Meter, inverted
 
 
 @settings(max_examples=10, deadline=None)
@@ -22,9 +22,9 @@ def test_outside_a_mask_only_the_round_trip_changes_pixels(
     """And with `exact_background` nothing does; inside, both are the free pixels."""
     mask = np.random.default_rng(seed).random((128, 128)) < share
     inversion = inverted(one, steps=2, iterations=0)
-    picture, trip = (np.asarray(p) for p in (inversion.picture, inversion.round_trip))
-    masked = inversion.edit(TARGETS[0], mask=mask)
-    exact = np.asarray(inversion.edit(TARGETS[0], mask=mask, exact_background=True).image)
+    picture, trip = (np.asarray(p) for p in (inversion.picture, one.round_trip(inversion)))
+    masked = one.edit(inversion, TARGETS[0], mask=mask)
+    exact = np.asarray(one.edit(inversion, TARGETS[0], mask=mask, exact_background=True).image)
     made = np.asarray(masked.image)
     assert np.array_equal(made[~mask], trip[~mask])
     assert np.array_equal(exact[~mask], picture[~mask])
@@ -38,11 +38,11 @@ def test_a_mask_holds_over_turns(one: Editor, exact: bool) -> None:
     mask = np.zeros((128, 128), bool)
     mask[:50, 30:90] = True
     inversion = inverted(one, steps=3, iterations=0)
-    outside = np.asarray(inversion.picture if exact else inversion.round_trip)[~mask]
+    outside = np.asarray(inversion.picture if exact else one.round_trip(inversion))[~mask]
     for target in (TARGETS[0], TARGETS[1], SOURCE):
-        edit = inversion.edit(target, mask=mask, exact_background=exact)
+        edit = one.edit(inversion, target, mask=mask, exact_background=exact)
         assert np.array_equal(np.asarray(edit.image)[~mask], outside)
-        inversion = inversion.after(edit)
+        inversion = one.after(inversion, edit)
 
 
 @pytest.mark.parametrize("size", [(150, 60), (61, 97)], ids=str)
@@ -52,11 +52,11 @@ def test_masks_of_any_size(one: Editor, size: tuple[int, int]) -> None:
     inversion = one.invert(picture, SOURCE, steps=2, iterations=0)
     mask = np.zeros(size[::-1], bool)
     mask[:20, :20] = True
-    made = inversion.edit(TARGETS[0], mask=mask, exact_background=True).image
+    made = one.edit(inversion, TARGETS[0], mask=mask, exact_background=True).image
     assert np.array_equal(np.asarray(made)[~mask], np.asarray(picture)[~mask])
-    found = inversion.auto_mask(TARGETS[0])
+    found = one.auto_mask(inversion, TARGETS[0])
     assert found.shape == mask.shape and found.dtype == bool
-    inversion.edit(TARGETS[0], mask=found)
+    one.edit(inversion, TARGETS[0], mask=found)
 
 
 @settings(deadline=None)
@@ -83,9 +83,9 @@ def test_a_block_of_difference_is_the_mask() -> None:
 
 
 def test_finding_a_mask_is_counted(one: Editor) -> None:
-    """Two forwards a look, and never more looks than there are steps."""
-    told: list[int] = []
+    """Two forwards for each noise level, of which there are never more than steps."""
+    meter = Meter()
     inversion = inverted(one, steps=8, iterations=0)
-    inversion.auto_mask(TARGETS[0], looks=3, progress=lambda label, made, of: told.append(of))
-    assert told == [6] * 6 and inversion.mask_forwards == 6
-    inverted(one, steps=1, iterations=0).auto_mask(TARGETS[0])
+    one.auto_mask(inversion, TARGETS[0], noise_levels=3, progress=meter)
+    assert meter.agrees(3) and meter.labels == {"masking"} and inversion.mask_forwards == 6
+    one.auto_mask(inverted(one, steps=1, iterations=0), TARGETS[0])

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from counterflow.bench.pie import check_profile, decode_mask, encode_mask, fitted, plain, read
+from counterflow.bench.sets.pie import check_profile, decode_mask, encode_mask, fitted, plain, read
 from counterflow.errors import InputError
 from counterflow.metrics import psnr
 

@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from counterflow.bench import results
 from counterflow.bench.files import locked
-from counterflow.edit.methods import METHODS, named
-from counterflow.errors import InputError
 from counterflow.images import read_settings
+from counterflow.methods import registry
+from counterflow.toybox.scene import VALUES
 from tools import Run, refused
 
 QUICK = ["--set", "steps=2", "--set", "iterations=0"]
@@ -25,11 +26,12 @@ def bench(run: Run, model: str, folder: Path, *more: str | Path) -> tuple[int, s
 
 def test_bench_json(run: Run, model: str, tmp_path: Path) -> None:
     """Per method and kind: means, intervals, counts; every result with its settings."""
-    code, out, err = bench(run, model, tmp_path / "b", "--limit", "4", "--method", "ftedit",
-                           "--method", "euler", "--json")  # fmt: skip
+    args = ["bench", "-o", tmp_path / "b", "--model", model, "--workers", "1", "--limit", "4"]
+    both = ["--method", "ftedit", "--method", "euler", "--set", "steps=2"]
+    code, out, err = run(*args, *both, "--set", "ftedit:iterations=0", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
-    assert set(told["methods"]) == {NAME, "euler,steps=2,iterations=0"}
+    assert set(told["methods"]) == {NAME, "euler,steps=2"}
     assert told["profile"] == "corrected" and told["seed"] == 10_000
     method = told["methods"][NAME]
     assert list(method["categories"]) == [
@@ -39,9 +41,14 @@ def test_bench_json(run: Run, model: str, tmp_path: Path) -> None:
     assert figures["forwards"]["mean"] == 2 + 6 and figures["PSNR"]["count"] == 4
     assert figures["PSNR"]["low"] <= figures["PSNR"]["mean"] <= figures["PSNR"]["high"]
     assert figures["LPIPS"]["n/a"] == 4 and figures["LPIPS"]["mean"] is None
-    assert 0 <= figures["kept"]["mean"] <= 1 and figures["distance"]["mean"] > 0
+    assert 0 <= figures["kept"]["mean"] <= 1 and figures["distance"]["median"] > 0
+    assert 0 <= figures["moved"]["mean"] <= 1 and figures["round trip"]["count"] == 4
     (first, *_) = sorted((tmp_path / "b" / NAME).glob("1*.png"))
-    assert read_settings(first)["invert"]["steps"] == 2
+    carried = read_settings(first)
+    assert (carried["method"], carried["settings"]["steps"]) == ("ftedit", 2)
+    method = json.loads((tmp_path / "b" / NAME / "method.json").read_text())
+    remade = registry.from_record(method["method"], method["settings"])
+    assert remade == registry.method("ftedit", steps=2, iterations=0)
     code, out, _ = run("report", tmp_path / "b", "--json")
     assert code == 0 and (tmp_path / "b" / "report.html").stat().st_size > 10_000
 
@@ -79,6 +86,10 @@ def test_results_are_not_mixed(run: Run, model: str, tmp_path: Path) -> None:
     refused(bench(run, model, tmp_path / "c", "--cases", tmp_path / "nowhere"), 2, "nowhere")
     refused(bench(run, model, tmp_path / "c", "--limit", "0"), 2, "limit")
     refused(bench(run, model, tmp_path / "c", "--seed", "-5"), 2, "seed", "-5")
+    refused(bench(run, model, tmp_path / "c", "--seed", str(10**9 - 1)), 2, "not fresh")
+    refused(bench(run, model, tmp_path / "c", "--set", "euler:steps=3"), 2, "euler", "not run")
+    refused(bench(run, model, tmp_path / "c", "--method", "euler"), 2, "iterations")
+    refused(bench(run, model, tmp_path / "c", "--sheet", tmp_path / "m.jpg"), 2, ".png")
     refused(bench(run, model, tmp_path / "c", "--workers", "0"), 2, "workers")
     assert not (tmp_path / "c").exists()
 
@@ -155,18 +166,68 @@ def test_workers_find_what_one_process_finds(run: Run, model: str, tmp_path: Pat
         assert (a.case, a.figure("success")) == (b.case, b.figure("success"))
 
 
-def test_methods_are_what_they_say() -> None:
-    """Names are keys; changes go where they belong and show in the name."""
-    assert all(name == method.name for name, method in METHODS.items())
-    changed = named("ftedit").but({"steps": 5, "guidance": 3.0, "invert_guidance": 1.5})
-    assert (changed.invert.steps, changed.edit.guidance, changed.invert.guidance) == (5, 3.0, 1.5)
-    assert changed.name == "ftedit,steps=5,guidance=3.0,invert_guidance=1.5"
-    assert named("ftedit").but({}) == METHODS["ftedit"]
-    paper = METHODS["ftedit"]
-    assert (paper.invert.steps, paper.invert.iterations) == (30, 3)
-    assert (paper.edit.guidance, paper.edit.text_ratio, paper.edit.compensate) == (2, 1, "source")
-    held = named("ftedit").but({"text_padding": True})
-    assert held.edit == METHODS["ftedit-padding"].edit and not paper.edit.text_padding
-    assert METHODS["euler"].invert.iterations == 0 and METHODS["euler"].edit.text_ratio == 0
-    with pytest.raises(InputError, match="magic"):
-        named("magic")
+def test_the_table_and_the_sheet(run: Run, model: str, tmp_path: Path) -> None:
+    """Per kind and for all, over the judge's accuracy; the pictures in the folder on a sheet."""
+    code, out, _ = bench(run, model, tmp_path / "b", "--limit", "2", "--sheet", tmp_path / "m.png")
+    header, *rows = out.splitlines()
+    for name in ("cases", "success", "kept", "moved", "distance (median)", "PSNR, dB"):
+        assert name in header
+    assert all(name in header for name in ("round trip, dB", "forwards", "seconds"))
+    assert code == 0 and [row.split(NAME)[1].split()[-9] for row in rows[:3]] == ["1", "1", "2"]
+    assert "change object" in rows[0] and "judge on held-out" in out
+    assert all(field in out for field in VALUES)
+    assert Image.open(tmp_path / "m.png").width > 6 * 100
+
+
+def test_settings_of_one_method(run: Run, model: str, tmp_path: Path) -> None:
+    """`NAME:setting` is for that method alone, also where a value has a colon."""
+    args = ["bench", "-o", tmp_path / "b", "--model", model, "--workers", "1", "--limit", "1"]
+    names = ["--method", "euler", "--method", "ftedit-2", "--set", "steps=2"]
+    own = ["--set", "ftedit-2:iterations=1", "--set", 'ftedit-2:text_words={"a:b":0.4}']
+    code, out, _ = run(*args, *names, *own, "--json")
+    told = json.loads(out)["methods"]
+    assert code == 0 and "euler,steps=2" in told and len(told) == 2
+    (settings,) = (
+        json.loads(path.read_text())["settings"]
+        for path in (tmp_path / "b").glob("ftedit-2*/method.json")
+    )
+    assert settings["iterations"] == 1 and settings["text_words"] == [["a:b", 0.4]]
+
+
+def test_every_method_runs(run: Run, model: str, tmp_path: Path) -> None:
+    """`--method all`: one case of each entry of the registry, none with an error."""
+    args = ["bench", "-o", tmp_path / "b", "--model", model, "--workers", "1", "--limit", "1"]
+    code, out, _ = run(*args, "--method", "all", "--set", "steps=2", "--json")
+    told = json.loads(out)["methods"]
+    assert code == 0 and set(told) == {f"{name},steps=2" for name in registry.entries()}
+    assert {name: method["all"]["errors"] for name, method in told.items()} == dict.fromkeys(
+        told, 0
+    )
+
+
+def test_a_folder_of_before_methods_goes_on(run: Run, model: str, tmp_path: Path) -> None:
+    """A record of an inversion and an edit is FTEdit's; with other settings it is refused."""
+    folder = tmp_path / "b"
+    args = ["bench", "-o", folder, "--model", model, "--workers", "1", "--set", "steps=2"]
+    run(*args, "--limit", "1")
+    path = folder / "ftedit,steps=2" / "method.json"
+    data = json.loads(path.read_text())
+    settings = data.pop("settings")
+    del data["method"], data["compensated"]
+    names = {"window": "average_window", "guidance": "invert_guidance"}
+    names |= {name: name for name in ("steps", "iterations", "average", "solver")}
+    data["invert"] = {old: settings[new] for old, new in names.items()}
+    edit = {name: value for name, value in settings.items() if name not in names.values()}
+    data["edit"] = edit | {"exact_background": False}
+    path.write_text(json.dumps(data))
+    (result,) = path.parent.glob("[0-9]*.json")
+    before = result.stat().st_mtime_ns
+    assert run("report", folder)[0] == 0
+    assert run(*args, "--limit", "2")[0] == 0
+    assert result.stat().st_mtime_ns == before and len([*path.parent.glob("[0-9]*.json")]) == 2
+    path.write_text(json.dumps(data | {"edit": data["edit"] | {"guidance": 5.0}}))
+    refused(run(*args, "--limit", "2"), 2, "guidance 5.0, not 2.0")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "answers.jsonl").write_text("{}")
+    for command in (["report", tmp_path / "old"], ["bench", "-o", tmp_path / "old", *args[3:]]):
+        refused(run(*command), 2, "earlier version", "answers.jsonl")

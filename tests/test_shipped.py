@@ -13,11 +13,12 @@ from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from PIL import Image
 
 from counterflow.backbones.registry import load_backbone, toybox_folder
-from counterflow.bench.composed import compose, measure_composed
-from counterflow.bench.judged import obey, summarise_obeyed
-from counterflow.bench.measure import measure_edits, summarise
+from counterflow.bench.engine import Engine, Figures, Job, condition
+from counterflow.bench.sets.cases import rendered
+from counterflow.bench.sets.toypie import scene_edits
+from counterflow.bench.toy.composed import compose, measure_composed
+from counterflow.bench.toy.obey import accuracy, obey
 from counterflow.edit.editor import Editor
-from counterflow.edit.settings import EditSettings, InvertSettings
 from counterflow.metrics import mse
 from counterflow.prompts import words
 from counterflow.toybox import judge
@@ -66,14 +67,14 @@ def test_it_says_which_words_it_never_learned(editor: Editor, picture: Image.Ima
     assert editor.backbone.embed(" ".join(known)).unknown == ()
     inversion = editor.invert(picture, caption(SCENE), steps=2, iterations=0)
     with pytest.warns(UserWarning, match="never learned 'dragon'"):
-        made = inversion.edit("a purple Dragon on the beach, a dragon")
+        made = editor.edit(inversion, "a purple Dragon on the beach, a dragon")
     assert made.unknown == ("dragon",) and made.image.size == picture.size
 
 
 def test_it_draws_what_it_is_told(editor: Editor) -> None:
     """A few fresh captions, fewer steps: the judge reads nearly every field as it is said."""
     made = obey(editor, judge.load(), 16, 650_000, steps=12)
-    assert summarise_obeyed(made)["mean"] > 0.88
+    assert accuracy(made)["mean"] > 0.88
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
@@ -118,10 +119,10 @@ def test_residual_falls_with_iterations(editor: Editor, picture: Image.Image) ->
     residuals, errors = [], []
     for iterations in range(4):
         inversion = editor.invert(picture, caption(SCENE), steps=10, iterations=iterations)
-        assert inversion.reconstruct().latent_error < 1e-5
+        assert editor.reconstruct(inversion).latent_error < 1e-5
         assert inversion.residual is not None
         residuals.append(inversion.residual)
-        errors.append(inversion.reconstruct(compensate=False).latent_error)
+        errors.append(editor.reconstruct(inversion, compensate=False).latent_error)
     assert all(after < before for before, after in pairwise(residuals))
     assert errors[3] < errors[0] and errors[3] > 1e-3
 
@@ -129,8 +130,8 @@ def test_residual_falls_with_iterations(editor: Editor, picture: Image.Image) ->
 def test_the_papers_cost(editor: Editor, picture: Image.Image) -> None:
     """120 forwards to invert, 90 for the first target, 60 for a further one."""
     inversion = editor.invert(picture, caption(SCENE))
-    first = inversion.edit(caption(SCENE.but(color="blue")))
-    further = inversion.edit(caption(SCENE.but(kind="dog")))
+    first = editor.edit(inversion, caption(SCENE.but(color="blue")))
+    further = editor.edit(inversion, caption(SCENE.but(kind="dog")))
     assert (inversion.forwards, first.forwards, further.forwards) == (120, 90, 60)
     assert inversion.latent_error is not None and inversion.latent_error < 1e-5
 
@@ -143,7 +144,7 @@ def test_an_edit_moves_to_the_truth(editor: Editor, picture: Image.Image) -> Non
     changes: list[dict[str, Any]] = [{"color": "blue"}, {"hat": "red"}, {"background": "night"}]
     for change in changes:
         case = SceneEdit(SCENE, SCENE.but(**change), 0)
-        made = inversion.edit(caption(case.target))
+        made = editor.edit(inversion, caption(case.target))
         truth, mask = render(case.target), case.mask()
         source, edited, true = (np.asarray(p) for p in (picture, made.image, truth))
         moved, stayed = mse(edited, true, mask), mse(edited, source, mask)
@@ -156,12 +157,12 @@ def test_a_mask_keeps_the_outside(editor: Editor, picture: Image.Image) -> None:
     inside = np.zeros((128, 128), bool)
     inside[:, :64] = True
     target, open_ = caption(SCENE.but(background="night")), {"text_ratio": 0}
-    again = inversion.reconstruct()
-    masked = inversion.edit(target, mask=inside, **open_)
-    free = inversion.edit(target, **open_)
+    again = editor.reconstruct(inversion)
+    masked = editor.edit(inversion, target, mask=inside, **open_)
+    free = editor.edit(inversion, target, **open_)
     outside = slice(9, None)  # latent columns beyond the mask's edge
-    assert torch.equal(masked.latent[..., outside], inversion.trajectory[-1][..., outside])
-    assert not torch.equal(masked.latent[..., :8], inversion.trajectory[-1][..., :8])
+    assert torch.equal(masked.latent[..., outside], inversion.image[..., outside])
+    assert not torch.equal(masked.latent[..., :8], inversion.image[..., :8])
     # The decoder's group norms see the whole picture, so equal latents decode a little otherwise.
     kept, changed = (
         np.abs(np.asarray(made.image, int) - np.asarray(again.image, int))[:, 80:].mean()
@@ -172,14 +173,20 @@ def test_a_mask_keeps_the_outside(editor: Editor, picture: Image.Image) -> None:
 
 def test_the_text_control_lets_edit(editor: Editor) -> None:
     """At ratio 1.0 edits succeed nearly as often as without it, and the other fields are kept."""
-    invert = InvertSettings(steps=10, iterations=1)
+    engine = Engine(editor, judge.load())
+    cases = [rendered(edit) for edit in scene_edits(20, 660_000)]
 
-    def row(ratio: float) -> dict[str, Any]:
-        settings = EditSettings(text_ratio=ratio)
-        measured = measure_edits(editor, judge.load(), 20, 660_000, invert, settings)
-        return summarise(measured)[-1]
+    def means(ratio: float) -> dict[str, float]:
+        control = condition("ftedit", steps=10, iterations=1, text_ratio=ratio)
+        rows: list[Figures] = [
+            outcome.figures for case in cases for outcome in engine.run((Job(case, control),))
+        ]
+        return {
+            name: float(np.mean([row[name] for row in rows]))  # type: ignore[arg-type]
+            for name in ("success", "kept")
+        }
 
-    free, held = row(0.0), row(1.0)
+    free, held = means(0.0), means(1.0)
     assert held["success"] >= 0.8 * free["success"] > 0.6
     assert held["kept"] > 0.97
 

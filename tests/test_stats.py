@@ -14,6 +14,7 @@ from counterflow.bench.stats import (
     Interval,
     difference_of_differences,
     mean_interval,
+    median_interval,
     paired_difference,
 )
 
@@ -32,7 +33,7 @@ def test_a_large_sample_has_the_normal_interval() -> None:
     values = RNG(1).normal(3, 2, 4000)
     reach = 1.96 * values.std() / math.sqrt(len(values))
     interval = mean_interval(values.tolist(), resamples=4000)
-    assert interval.mean == pytest.approx(values.mean())
+    assert interval.estimate == pytest.approx(values.mean())
     agree(interval, values.mean() - reach, values.mean() + reach, 0.03)
 
 
@@ -54,6 +55,15 @@ def test_scipy_agrees_on_a_skewed_sample() -> None:
     agree(mean_interval(values.tolist(), resamples=20_000), *by_scipy((values,), np.mean), 0.02)
 
 
+def test_scipy_agrees_on_a_median() -> None:
+    values = RNG(2).exponential(2, 41)
+    interval = median_interval(values.tolist(), resamples=20_000)
+    agree(interval, *by_scipy((values,), np.median), 0.02)
+    assert interval.estimate == pytest.approx(np.median(values))
+    some = median_interval([1.0, None, 9.0, 2.0, math.inf])
+    assert (some.estimate, some.count, some.missing, some.exact) == (2.0, 3, 1, 1)
+
+
 def test_scipy_agrees_on_pairs() -> None:
     """Values that share their case's difficulty: pairing takes it out."""
     shared = RNG(3).normal(0, 5, 60)
@@ -62,7 +72,7 @@ def test_scipy_agrees_on_pairs() -> None:
     low, high = by_scipy((a - b,), np.mean)
     agree(interval, low, high, 0.02)
     assert high - low < 1.5  # unpaired it would be near 3.6
-    assert interval.mean == pytest.approx(a.mean() - b.mean())
+    assert interval.estimate == pytest.approx(a.mean() - b.mean())
 
 
 def test_scipy_agrees_on_a_difference_of_differences() -> None:
@@ -75,7 +85,7 @@ def test_scipy_agrees_on_a_difference_of_differences() -> None:
     columns = [column.tolist() for column in (a1, b1, a2, b2)]
     interval = difference_of_differences(*columns, resamples=20_000)
     agree(interval, *by_scipy((a1 - b1, a2 - b2), statistic), 0.02)
-    assert interval.mean == pytest.approx((a1 - b1).mean() - (a2 - b2).mean())
+    assert interval.estimate == pytest.approx((a1 - b1).mean() - (a2 - b2).mean())
     assert interval.count == 120
 
 
@@ -110,7 +120,7 @@ def test_the_seed_decides() -> None:
 
 def test_what_is_not_known_is_counted_and_left_out() -> None:
     interval = mean_interval([1.0, None, 3.0, math.inf, None])
-    assert (interval.mean, interval.count, interval.missing, interval.exact) == (2.0, 2, 2, 1)
+    assert (interval.estimate, interval.count, interval.missing, interval.exact) == (2.0, 2, 2, 1)
     assert interval == mean_interval([1.0, 3.0, math.inf, None, None])
 
 
@@ -119,16 +129,16 @@ def test_a_pair_needs_both() -> None:
     a = [1.0, None, 5.0, math.inf, None, 4.0]
     b = [0.5, 1.0, None, 20.0, math.inf, 1.5]
     interval = paired_difference(a, b)
-    assert (interval.mean, interval.count, interval.missing, interval.exact) == (1.5, 2, 3, 1)
+    assert (interval.estimate, interval.count, interval.missing, interval.exact) == (1.5, 2, 3, 1)
 
 
 def test_too_little_to_tell() -> None:
     assert mean_interval([]) == Interval(None, None, None, 0, 0)
     assert mean_interval([None]) == Interval(None, None, None, 0, 1)
     assert mean_interval([0.4]) == Interval(0.4, None, None, 1, 0)
-    assert difference_of_differences([1.0], [0.0], [], []).mean is None
+    assert difference_of_differences([1.0], [0.0], [], []).estimate is None
     one = difference_of_differences([1.0], [0.0], [1.0, 2.0], [1.0, 1.0])
-    assert (one.mean, one.low, one.count) == (0.5, None, 3)
+    assert (one.estimate, one.low, one.count) == (0.5, None, 3)
 
 
 def test_cases_that_agree_have_no_width() -> None:
@@ -154,7 +164,7 @@ def test_whether_an_interval_excludes_zero(low: float, high: float, told: bool) 
 def test_a_large_sample_is_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mean_interval(ZERO_TO_FIVE, resamples=20_000)
     monkeypatch.setattr(stats, "BLOCK", 4000)
-    drawn = stats._means(np.array(ZERO_TO_FIVE), RNG(0), 20_000)
+    drawn = stats._resampled(np.array(ZERO_TO_FIVE), RNG(0), 20_000)
     assert drawn is not None and len(drawn) == 20_000
     assert whole.low is not None and whole.high is not None
     agree(mean_interval(ZERO_TO_FIVE, resamples=20_000), whole.low, whole.high, 0.05)

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from counterflow.edit.editor import Editor, Inversion
+from counterflow.edit.editor import Editor
 from counterflow.errors import CounterflowError, InputError, ModelError
 from counterflow.toybox.render import render
 from tools import SCENE, SOURCE, TARGETS, distance, inverted
@@ -22,23 +22,24 @@ from tools import SCENE, SOURCE, TARGETS, distance, inverted
 def test_what_is_loaded_edits_as_what_was_saved(editor: Editor, half: bool, tmp_path: Path) -> None:
     """Bit for bit in full precision; in half the file is smaller and the source still exact."""
     inversion = editor.invert(
-        render(SCENE).resize((90, 128)), SOURCE, steps=4, iterations=1, window=(0, 1)
+        render(SCENE).resize((90, 128)), SOURCE, steps=4, iterations=1, average_window=(0, 1)
     )
-    inversion.save(tmp_path / "new" / "a.safetensors", half)
-    loaded = Inversion.load(tmp_path / "new" / "a.safetensors", editor.backbone)
-    for name in ("prompt", "size", "settings", "forwards", "seconds", "grid"):
+    editor.save(inversion, tmp_path / "new" / "a.safetensors", half)
+    loaded = editor.open(tmp_path / "new" / "a.safetensors")
+    for name in ("prompt", "size", "method", "model", "forwards", "seconds", "recorded"):
         assert getattr(loaded, name) == getattr(inversion, name), name
+    assert loaded.trajectory.grid == inversion.trajectory.grid
     assert np.array_equal(np.asarray(loaded.picture), np.asarray(inversion.picture))
-    a, b = (each.edit(TARGETS[0]).latent for each in (inversion, loaded))
+    a, b = (editor.edit(each, TARGETS[0]).latent for each in (inversion, loaded))
     assert torch.equal(a, b) if not half else distance(a, b) < 0.05
-    assert loaded.reconstruct().latent_error <= 1e-5
+    assert editor.reconstruct(loaded).latent_error <= 1e-5
 
 
 def test_half_precision_halves_the_latents(one: Editor, tmp_path: Path) -> None:
     inversion = inverted(one, steps=8, iterations=0)
     sizes = []
     for half in (False, True):
-        inversion.save(tmp_path / "a.safetensors", half)
+        one.save(inversion, tmp_path / "a.safetensors", half)
         with safe_open(tmp_path / "a.safetensors", "pt") as file:
             latents = file.get_tensor("latents")
             sizes.append(latents.numel() * latents.element_size())
@@ -77,11 +78,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[CounterflowError], str]] 
 def test_what_is_no_inversion_is_refused(one: Editor, name: str, tmp_path: Path) -> None:
     """In one line that names the file, and both sides where they differ."""
     path = tmp_path / "a.safetensors"
-    inverted(one, steps=2, iterations=0).save(path)
+    one.save(inverted(one, steps=2, iterations=0), path)
     damage, kind, words = DAMAGE[name]
     damage(path)
     with pytest.raises(kind, match=words) as told:
-        Inversion.load(path, one.backbone)
+        one.open(path)
     if name == "model":
         assert one.backbone.identity in str(told.value)
 
@@ -89,9 +90,9 @@ def test_what_is_no_inversion_is_refused(one: Editor, name: str, tmp_path: Path)
 def test_latents_that_are_not_finite_are_refused(one: Editor, tmp_path: Path) -> None:
     inversion = inverted(one, steps=2, iterations=0)
     inversion.trajectory.latents[1, 0, 0, 0] = float("nan")
-    inversion.save(tmp_path / "a.safetensors")
+    one.save(inversion, tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="finite"):
-        Inversion.load(tmp_path / "a.safetensors", one.backbone)
+        one.open(tmp_path / "a.safetensors")
 
 
 def test_a_model_that_moved_is_the_same(one: Editor, tmp_path: Path) -> None:
@@ -100,10 +101,10 @@ def test_a_model_that_moved_is_the_same(one: Editor, tmp_path: Path) -> None:
     before = backbone.identity
     try:
         backbone.identity = "/here/tiny@abc"
-        inverted(one, steps=2, iterations=0).save(path)
+        one.save(inverted(one, steps=2, iterations=0), path)
         backbone.identity = "/there/tiny@abc"
-        Inversion.load(path, backbone)
+        one.open(path)
     finally:
         backbone.identity = before
     with pytest.raises(InputError, match="safetensors"):
-        inverted(one, steps=2, iterations=0).save(tmp_path / "a.pt")
+        one.save(inverted(one, steps=2, iterations=0), tmp_path / "a.pt")

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from counterflow.bench import demo, toypie
-from counterflow.bench.measure import cases
+from counterflow.bench import demo
+from counterflow.bench.sets import toypie
+from counterflow.bench.sets.toypie import scene_edits
+from counterflow.cli import bench as cli_bench
 from counterflow.cli import measures, system, toybox
 from counterflow.errors import InputError
 from counterflow.toybox import captions
@@ -234,7 +236,7 @@ def test_nothing_draws_from_the_training_seeds() -> None:
     used = []
     for command in (system.demo, toybox.draw, toybox.cases, *MEASURES):
         first = inspect.signature(command).parameters["seed"].default
-        used += [case.source.seed for case in cases(500, first)]
+        used += [case.source.seed for case in scene_edits(500, first)]
     assert inspect.signature(toybox.cases).parameters["seed"].default == toypie.SEED
     assert inspect.signature(toybox.cases).parameters["per_category"].default == toypie.PER_CATEGORY
     assert not any(seed in taught for seed in used for taught in (TRAINING_SEEDS, HELD_OUT_SEEDS))
@@ -242,7 +244,7 @@ def test_nothing_draws_from_the_training_seeds() -> None:
     assert trained <= set(TRAINING_SEEDS[:100_000]) and not trained & set(used)
 
 
-MEASURES = (measures.measure, measures.composed, measures.obey, measures.gallery)
+MEASURES = (cli_bench.bench, measures.composed, measures.obey, measures.gallery)
 
 
 @pytest.mark.parametrize("seed", [10**9, 2 * 10**9 - 1, 2 * 10**9, 10**9 - 5])

@@ -15,8 +15,8 @@ from torch import nn
 from transformers import CLIPTokenizer, T5Tokenizer
 
 from counterflow.backbones.registry import toybox_folder
-from counterflow.bench import toypie
-from counterflow.bench.measure import cases
+from counterflow.bench.sets import toypie
+from counterflow.bench.sets.toypie import scene_edits
 from counterflow.errors import InputError
 from counterflow.prompts import words
 from counterflow.toybox import judge
@@ -158,7 +158,7 @@ def test_no_caption_is_cut() -> None:
     """
     learned = data.scenes(data.TRAINING_SEEDS, 1500)
     captions = [each for said in transformer.phrasings(learned, 4) for each in said]
-    captions += [prompt for case in cases(1000, toypie.SEED) for prompt in case.prompts]
+    captions += [prompt for case in scene_edits(1000, toypie.SEED) for prompt in case.prompts]
     vocabulary = {word for each in captions for word in each.replace(",", "").split()}
     for part, most in (("tokenizer", 36), ("tokenizer_2", 36), ("tokenizer_3", 36)):
         kind = T5Tokenizer if part == "tokenizer_3" else CLIPTokenizer

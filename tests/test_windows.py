@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from counterflow.backbones.base import Site
-from counterflow.controls.base import RowMap
+from counterflow.controls.rows import RowMap, row_map
 from counterflow.controls.text import TextControl
 from counterflow.edit.editor import Editor
-from counterflow.edit.prompting import row_map
-from counterflow.edit.settings import EditSettings
 from counterflow.errors import InputError
 from counterflow.flow import Step, within
+from counterflow.methods.ftedit import FTEdit
 from tools import SCENE, SOURCE, distance, inverted
 
 BLUE = SOURCE.replace(SCENE.color, "blue")
@@ -66,7 +65,7 @@ def test_a_word_has_its_own_window(step: int) -> None:
     control = TextControl((0.2, 1.0), None, {"wooden": 0.4})
     target, source = torch.zeros(1, 4, 2), torch.arange(1.0, 4).view(1, 3, 1).expand(1, 3, 2)
 
-    here, where = Site("text", 0, nn.Identity()), Step(step, 10, 0.5, "target", "edit")
+    here, where = Site("text", "modulated", 0, nn.Identity()), Step(step, 10, 0.5)
     assert control.wants(here, where)
     out = control.apply(here, where, target, source, [rows])[0, :, 0].tolist()
     others = step >= 2
@@ -74,7 +73,7 @@ def test_a_word_has_its_own_window(step: int) -> None:
 
 
 def edited(editor: Editor, **options: object) -> Tensor:
-    return inverted(editor, steps=10, iterations=0).edit(BLUE, **options).latent
+    return editor.edit(inverted(editor, steps=10, iterations=0), BLUE, **options).latent
 
 
 def test_word_windows_in_an_edit(editor: Editor) -> None:
@@ -96,14 +95,14 @@ def test_word_windows_in_an_edit(editor: Editor) -> None:
 def test_a_word_is_one_wherever_it_is_asked_for(one: Editor) -> None:
     """A hyphen or an apostrophe does not part it, and its window does something."""
     source, target = "a well-known cat's hat", "a well-known dog's hat"
-    EditSettings(text_words={"Well-Known": 0.4}).check_words(source, target)
+    FTEdit(text_words={"Well-Known": 0.4}).check_prompts(source, target)
     for word in ("well", "known", "cat's", "-"):
         with pytest.raises(InputError, match="both say"):
-            EditSettings(text_words={word: 0.4}).check_words(source, target)
+            FTEdit(text_words={word: 0.4}).check_prompts(source, target)
     inversion = inverted(one, steps=4, iterations=0)
     inversion = one.invert(inversion.picture, source, steps=4, iterations=0)
-    off = inversion.edit(target, text_words={"well-known": 0.0}).latent
-    assert distance(off, inversion.edit(target).latent) > 1e-6
+    off = one.edit(inversion, target, text_words={"well-known": 0.0}).latent
+    assert distance(off, one.edit(inversion, target).latent) > 1e-6
 
 
 @pytest.mark.parametrize(
@@ -123,4 +122,4 @@ def test_a_word_is_one_wherever_it_is_asked_for(one: Editor) -> None:
 def test_bad_windows_are_refused(one: Editor, options: dict[str, object]) -> None:
     """A word that only one of the prompts says has no feature to keep."""
     with pytest.raises((InputError, TypeError)):
-        inverted(one, steps=2, iterations=0).edit(BLUE, **options)
+        one.edit(inverted(one, steps=2, iterations=0), BLUE, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from counterflow.controls.align import text_map
 from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
+from counterflow.methods.base import Method
+from counterflow.methods.run import Run as MethodRun
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
@@ -29,6 +31,26 @@ LONG = " ".join(f"{SOURCE} and" for _ in range(8))
 
 def inverted(editor: Editor, steps: int = 6, iterations: int = 1, **options: Any) -> Inversion:
     return editor.invert(render(SCENE), SOURCE, steps=steps, iterations=iterations, **options)
+
+
+def running(
+    editor: Editor, inversion: Inversion, how: Method, targets: Sequence[str] = (), **options: Any
+) -> MethodRun:
+    """What a method sees of an inversion's picture and some targets."""
+    prompts = [editor.backbone.embed(target) for target in targets]
+    maps = [how.row_map(inversion.conditioning, each) for each in prompts]
+    known = inversion.trajectory
+    grid = known.grid if known else editor.backbone.grid(how.steps, inversion.size)
+    return MethodRun(
+        editor.backbone,
+        inversion.image,
+        grid,
+        inversion.conditioning,
+        editor.negative,
+        prompts,
+        maps,
+        **options,
+    )
 
 
 def noise(editor: Editor, seed: int, rows: int = 1) -> Tensor:
@@ -87,6 +109,7 @@ def mapped(target: Tensor, source: Tensor, rows: list[int | None]) -> Tensor:
 
 
 def by_hand(
+    editor: Editor,
     inversion: Inversion,
     target: str,
     guidance: float = 2.0,
@@ -97,9 +120,9 @@ def by_hand(
 ) -> Tensor:
     """The method's page as a plain loop: text features of the source in steps before `text`, those
     of padding with `padding`, image values before `values`, the source on its stored latents,
-    Euler from `start`.
+    Euler from `start`. Every forward has one row, and guidance is written out.
     """
-    backbone, stored = inversion.backbone, inversion.trajectory
+    backbone, stored = editor.backbone, inversion.trajectory
     conditioning = backbone.embed(target)
     rows = text_map(inversion.conditioning.segments, conditioning.segments, conditioning.length)
     for segment in conditioning.segments:
@@ -126,7 +149,7 @@ def by_hand(
                 return mapped(out[0], source[name][0], rows), *out[1:]
             return mapped(out, source[name], rows)
 
-        u = backbone.velocity(x, s, inversion.negative)
+        u = backbone.velocity(x, s, editor.negative)
         handles = [
             module.register_forward_hook(lambda _m, _i, out, name=name: replace(name, out))
             for name, module in modules.items()
@@ -143,22 +166,22 @@ class Meter:
 
     def __init__(self) -> None:
         self.told: list[tuple[int, int]] = []
+        self.labels: set[str] = set()
 
     def __call__(self, label: str, made: int, expected: int) -> None:
         self.told.append((made, expected))
+        self.labels.add(label)
 
-    def agrees(self, forwards: int) -> bool:
-        """One call a forward, and the last one says that all are made."""
-        return [made for made, _ in self.told] == list(range(1, forwards + 1)) and (
-            self.told[-1] == (forwards, forwards)
-        )
+    def agrees(self, steps: int) -> bool:
+        """One call a step, each with the number made so far and of the same number in all."""
+        return self.told == [(made, steps) for made in range(1, steps + 1)]
 
 
 # The command line
 
 PROMPT = caption(sample(1))
 TARGET = caption(sample(1).but(color="blue"))
-FAST = ["--steps", "4", "--iterations", "1"]
+FAST = ["--steps", "4", "--set", "iterations=1"]
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -1,4 +1,4 @@
-"""The velocity field: time convention, sigma grids, and wrappers that take and return a field.
+"""The flow: time convention, noise levels, and where in a run a velocity is asked for.
 
 Conventions, everywhere in this package:
 
@@ -21,9 +21,14 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from counterflow.kinds import Window
+
 Latent = Float[Tensor, "batch channels height width"]
+OneLatent = Float[Tensor, "1 channels height width"]
+"""Of the one source, beside a `Latent` with a row for each target."""
 
 Branch = Literal["source", "target", "negative"]
+"""Whose prompt a forward has; the negative prompt is the unconditional one."""
 Stage = Literal["invert", "edit", "generate"]
 
 
@@ -37,20 +42,21 @@ class Step:
     """Number of intervals in the whole grid, skipped ones included."""
     sigma: float
     """Noise level at which the velocity is evaluated."""
-    branch: Branch = "target"
-    stage: Stage = "generate"
+    evaluation: int = 0
+    """Which evaluation within the step, for solvers that make several."""
+    stage: Stage = "edit"
 
-    def at(self, sigma: float) -> Step:
-        """The same step at another noise level (for solvers that look elsewhere)."""
-        return replace(self, sigma=sigma)
+    def at(self, sigma: float, evaluation: int = 0) -> Step:
+        """The same step at another noise level, for its evaluation of this number."""
+        return replace(self, sigma=sigma, evaluation=evaluation)
 
-    def on(self, branch: Branch) -> Step:
-        """The same step on another branch."""
-        return replace(self, branch=branch)
+    def during(self, stage: Stage) -> Step:
+        """The same step of another stage, as a key to the features that were recorded there."""
+        return replace(self, stage=stage)
 
 
-Field = Callable[[Tensor, Step], Tensor]
-"""A velocity field with its conditioning bound: latent `[b, c, h, w]` and step to velocity."""
+Velocity = Callable[[Tensor, Step], Tensor]
+"""A velocity with its conditioning bound: from latents `[b, c, h, w]` and a step."""
 
 
 @dataclass(frozen=True)
@@ -85,51 +91,17 @@ class Grid:
         """`grid[k + 1] - grid[k]`, the (negative) Euler step towards the image."""
         return self.sigmas[k + 1] - self.sigmas[k]
 
+    def step(self, k: int, stage: Stage = "edit") -> Step:
+        """Interval `k` as the step that a velocity is asked for."""
+        return Step(k, self.steps, self.sigmas[k], stage=stage)
+
     def toward_image(self, start: int = 0) -> Iterator[int]:
         """Intervals in the order of generation."""
         return iter(range(start, self.steps))
 
-    def toward_noise(self) -> Iterator[int]:
-        """Intervals in the order of inversion."""
-        return iter(range(self.steps - 1, -1, -1))
-
-
-class Counter:
-    """Counts network forwards on single samples, the unit in which this field states its cost."""
-
-    def __init__(self) -> None:
-        self.forwards = 0
-
-    def __call__(self, field: Field) -> Field:
-        """The same field, counted."""
-
-        def counted(x: Tensor, step: Step) -> Tensor:
-            self.forwards += x.shape[0]
-            return field(x, step)
-
-        return counted
-
-
-def guided(conditional: Field, unconditional: Field, scale: float) -> Field:
-    """Classifier-free guidance, `u + scale * (c - u)`; at scale 1 only `c` is evaluated."""
-    if scale == 1:
-        return conditional
-
-    def field(x: Tensor, step: Step) -> Tensor:
-        u = unconditional(x, step.on("negative"))
-        c = conditional(x, step)
-        return u + scale * (c - u)
-
-    return field
-
-
-def passes(scale: float) -> int:
-    """Forwards that one evaluation of a field guided at this scale costs."""
-    return 1 if scale == 1 else 2
-
-
-Window = float | tuple[float, float]
-"""Some of the steps, as a share counted from the noise end, or from which share to which."""
+    def toward_noise(self, stop: int = 0) -> Iterator[int]:
+        """Intervals in the order of inversion, down to interval `stop`."""
+        return iter(range(self.steps - 1, stop - 1, -1))
 
 
 def within(window: Window, step: Step) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -10,12 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from counterflow.flow import Field, Grid, Latent, Step
+from counterflow.flow import Grid, Latent
 from counterflow.prompts import Segment
 
-SiteKind = Literal["text", "image.q", "image.k", "image.v", "text.q", "text.k", "text.v"]
-"""`text`: the modulated text features that enter joint attention. The others: attention
-features of image or text tokens, before norm and rotary embedding."""
+Stream = Literal["image", "text"]
+"""Whose tokens the features at a site are."""
+SitePart = Literal["modulated", "q", "k", "v"]
+"""`modulated`: features after the adaptive LayerNorm, as they enter joint attention. `q`, `k`, `v`:
+attention features, before their norm and the rotary embedding."""
+
+ATTENTION: tuple[SitePart, ...] = ("q", "k", "v")
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Site:
     `write` returns the output with other features in their place.
     """
 
-    kind: SiteKind
+    stream: Stream
+    part: SitePart
     block: int
     module: nn.Module = field(repr=False)
     read: Callable[[Any], Tensor] = field(repr=False, default=lambda output: output)
@@ -35,7 +41,7 @@ class Site:
     @property
     def name(self) -> str:
         """Unique within a backbone."""
-        return f"{self.block}.{self.kind}"
+        return f"{self.block}.{self.stream}.{self.part}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,55 @@ class Conditioning:
     def cut(self) -> dict[str, str]:
         """By tokenizer, the end of the prompt that did not fit."""
         return {s.name: s.cut for s in self.segments if s.cut}
+
+    def rows(self, chunk: slice) -> Conditioning:
+        """Some rows of a batch of prompts."""
+        return replace(self, tensors={name: each[chunk] for name, each in self.tensors.items()})
+
+
+@runtime_checkable
+class Guidance(Protocol):
+    """How a family guides a velocity by its prompt, at one scale, and what that costs."""
+
+    scale: float
+
+    @property
+    def forwards(self) -> int:
+        """Forwards for one guided velocity: 1, or 2 with an unconditional pass."""
+        ...
+
+    def condition(self, conditioning: Conditioning) -> Conditioning:
+        """The conditioning of the conditional pass; models with embedded guidance are told here."""
+        ...
+
+    def __call__(self, conditional: Latent, unconditional: Latent | None) -> Latent:
+        """The guided velocity; `unconditional` is None where `forwards` is 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClassifierFree:
+    """Classifier-free guidance, `u + scale * (c - u)` (Ho and Salimans 2022, arXiv 2207.12598).
+
+    At scale 1 that is `c`, and no unconditional pass is made.
+    """
+
+    scale: float
+
+    @property
+    def forwards(self) -> int:
+        """1 at scale 1, else 2."""
+        return 1 if self.scale == 1 else 2
+
+    def condition(self, conditioning: Conditioning) -> Conditioning:
+        """As it is: the model is not told the scale."""
+        return conditioning
+
+    def __call__(self, conditional: Latent, unconditional: Latent | None) -> Latent:
+        """`u + scale * (c - u)`."""
+        if unconditional is None:
+            return conditional
+        return unconditional + self.scale * (conditional - unconditional)
 
 
 @runtime_checkable
@@ -85,7 +140,18 @@ class Backbone(Protocol):
         ...
 
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:
-        """`noise - image` at a noise level. Takes and returns float32, `[b, c, h, w]`."""
+        """`noise - image` at a noise level. Takes and returns float32, `[b, c, h, w]`.
+
+        The conditioning has one row, or one for each row of `x`.
+        """
+        ...
+
+    def steady(self) -> AbstractContextManager[None]:
+        """Inside, what noise level and prompts alone decide is computed once while they stay."""
+        ...
+
+    def guidance(self, scale: float) -> Guidance:
+        """This family's guidance at a scale; 1 is the prompt alone."""
         ...
 
     def encode(self, picture: Float[Tensor, "b 3 height width"]) -> Latent:
@@ -105,18 +171,11 @@ class Backbone(Protocol):
         ...
 
 
-def field_of(backbone: Backbone, conditioning: Conditioning) -> Field:
-    """The backbone's velocity under one conditioning."""
-
-    def velocity(x: Tensor, step: Step) -> Tensor:
-        return backbone.velocity(x, step.sigma, conditioning)
-
-    return velocity
-
-
 def stacked(conditionings: Sequence[Conditioning]) -> Conditioning:
     """Several prompts as one batch; its words and rows are the first one's."""
     first = conditionings[0]
+    if len(conditionings) == 1:
+        return first
     tensors = {
         name: torch.cat([each.tensors[name] for each in conditionings]) for name in first.tensors
     }

@@ -6,16 +6,15 @@ time as 1000·sigma and predicts `noise - image`.
 
 from __future__ import annotations
 
-import copy
-import logging
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from counterflow.backbones.base import Conditioning, Site
-from counterflow.errors import ModelError
+from counterflow.backbones.base import ATTENTION, ClassifierFree, Conditioning, Site, Stream
+from counterflow.backbones.pipelines import Memo, ScaledAutoencoder, quiet, scheduler_grid
 from counterflow.flow import Grid, Latent
 from counterflow.prompts import Segment, tokenize, unknown_words
 
@@ -36,6 +35,8 @@ class SD3:
         self.words = words
         self.transformer = pipeline.transformer
         self.vae = pipeline.vae
+        self.autoencoder = ScaledAutoencoder(pipeline.vae)
+        self.memo = Memo()
         self.device = self.transformer.device
         self.dtype = self.transformer.dtype
         self.factor = int(pipeline.vae_scale_factor)
@@ -49,10 +50,7 @@ class SD3:
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:
         """Embed as the pipeline does. What a tokenizer cuts off is in `Conditioning.cut`."""
-        quiet = logging.getLogger("diffusers.pipelines.stable_diffusion_3")
-        level = quiet.level
-        quiet.setLevel(logging.ERROR)  # it warns of cut prompts; we report them ourselves
-        try:
+        with quiet("diffusers.pipelines.stable_diffusion_3"):  # it warns of cut prompts
             embeds, _, pooled, _ = self.pipeline.encode_prompt(
                 prompt=prompt,
                 prompt_2=None,
@@ -61,8 +59,6 @@ class SD3:
                 do_classifier_free_guidance=False,
                 max_sequence_length=self.t5_length,
             )
-        finally:
-            quiet.setLevel(level)
         tensors = {
             "encoder_hidden_states": embeds.to(self.dtype),
             "pooled_projections": pooled.to(self.dtype),
@@ -81,32 +77,15 @@ class SD3:
         return tuple(segments)
 
     def grid(self, steps: int, size: tuple[int, int]) -> Grid:
-        """The scheduler's own sigmas, dynamic shift included, read from a copy of it."""
-        from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
-            calculate_shift,
-        )
-
-        scheduler = copy.deepcopy(self.pipeline.scheduler)
-        config, extra = scheduler.config, {}
-        if config.get("use_dynamic_shifting", None):
-            extra["mu"] = calculate_shift(
-                size[0] * size[1] // self.multiple**2,
-                config.get("base_image_seq_len", 256),
-                config.get("max_image_seq_len", 4096),
-                config.get("base_shift", 0.5),
-                config.get("max_shift", 1.16),
-            )
-        scheduler.set_timesteps(steps, device="cpu", **extra)
-        try:
-            return Grid(tuple(scheduler.sigmas.double().tolist()))
-        except ValueError as error:
-            name = type(scheduler).__name__
-            raise ModelError(f"the model's scheduler {name} cannot be used: {error}") from None
+        """The scheduler's own sigmas, dynamic shift included."""
+        tokens = size[0] * size[1] // self.multiple**2
+        return scheduler_grid(self.pipeline.scheduler, steps, tokens)
 
     @torch.no_grad()
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:
         """One forward of the transformer for each row of `x`."""
         rows = x.shape[0]
+        self.memo.told(sigma, conditioning, rows)
         tensors = {k: v.expand(rows, *v.shape[1:]) for k, v in conditioning.tensors.items()}
         time = torch.full((rows,), 1000 * sigma, device=self.device, dtype=torch.float32)
         out = self.transformer(
@@ -114,20 +93,25 @@ class SD3:
         )[0]
         return out.float()  # type: ignore[no-any-return]
 
-    @torch.no_grad()
+    def steady(self) -> AbstractContextManager[None]:
+        """The embeddings of prompt and time, and every block's modulation by them."""
+        net = self.transformer
+        modules = [(net, "context_embedder"), (net, "time_text_embed"), (net.norm_out, "linear")]
+        for block in net.transformer_blocks:
+            modules += [(block.norm1, "linear"), (block.norm1_context, "linear")]
+        return self.memo.remembering(modules)
+
+    def guidance(self, scale: float) -> ClassifierFree:
+        """Classifier-free guidance."""
+        return ClassifierFree(scale)
+
     def encode(self, picture: Tensor) -> Latent:
         """The mode of the encoder's distribution, shifted and scaled as the model expects."""
-        config = self.vae.config
-        latent = self.vae.encode(picture.to(self.device, self.vae.dtype)).latent_dist.mode().float()
-        return (latent - config.shift_factor) * config.scaling_factor  # type: ignore[no-any-return]
+        return self.autoencoder.encode(picture)
 
-    @torch.no_grad()
     def decode(self, latent: Latent) -> Tensor:
         """The decoder's picture, unclipped."""
-        config = self.vae.config
-        latent = latent / config.scaling_factor + config.shift_factor
-        picture = self.vae.decode(latent.to(self.device, self.vae.dtype), return_dict=False)[0]
-        return picture.float()  # type: ignore[no-any-return]
+        return self.autoencoder.decode(latent)
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """Channels, height and width of the latent of a (width, height) picture."""
@@ -142,12 +126,11 @@ class SD3:
         """
         sites: list[Site] = []
         for i, block in enumerate(self.transformer.transformer_blocks):
-            sites.append(Site("text", i, block.norm1_context, _first, _with_first))
-            for part in ("q", "k", "v"):
-                image = getattr(block.attn, f"to_{part}")
-                text = getattr(block.attn, f"add_{part}_proj")
-                sites.append(Site(f"image.{part}", i, image))  # type: ignore[arg-type]
-                sites.append(Site(f"text.{part}", i, text))  # type: ignore[arg-type]
+            sites.append(Site("text", "modulated", i, block.norm1_context, _first, _with_first))
+            for part in ATTENTION:
+                projections: dict[Stream, str] = {"image": f"to_{part}", "text": f"add_{part}_proj"}
+                for stream, name in projections.items():
+                    sites.append(Site(stream, part, i, getattr(block.attn, name)))
         return sites
 
 

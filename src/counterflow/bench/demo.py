@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from counterflow.edit.editor import Editor
-from counterflow.edit.run import Progress
 from counterflow.metrics import psnr
+from counterflow.progress import Progress
 from counterflow.sheet import Cell, sheet
 from counterflow.toybox.captions import caption
 from counterflow.toybox.edits import CATEGORIES, SceneEdit
@@ -63,20 +63,22 @@ def run(editor: Editor, seed: int, progress: Progress | None = None) -> Demo:
         before = scene(seed + i, fields)
         picture, words = render(before, 128), caption(before)
         inversion = editor.invert(picture, words, progress=progress)
-        again = inversion.reconstruct(progress=progress)
+        reconstruction = editor.reconstruct(inversion, progress=progress)
         cells.append(Cell(picture, words, title="source"))
-        error = f"reconstruction, latent error {again.latent_error:.0e}"
-        cells.append(Cell(again.image, words, title=error))
+        error = f"reconstruction, latent error {reconstruction.latent_error:.0e}"
+        cells.append(Cell(reconstruction.image, words, title=error))
         rows.append(_row("inversion", "", inversion.forwards, inversion.seconds, None))
-        rows.append(_row("reconstruction", "", again.forwards, again.seconds, None))
+        rows.append(
+            _row("reconstruction", "", reconstruction.forwards, reconstruction.seconds, None)
+        )
         for category, change in changes:
             case = SceneEdit(before, before.but(**change), category)
-            made = inversion.edit(caption(case.target), progress=progress)
-            cells.append(Cell(made.image, made.target, made.changed, CATEGORIES[category]))
-            change_made = ", ".join(f"{k} {a} → {b}" for k, (a, b) in case.changed.items())
-            background = psnr(np.asarray(picture), np.asarray(made.image), ~case.mask())
+            edit = editor.edit(inversion, caption(case.target), progress=progress)
+            cells.append(Cell(edit.image, edit.target, edit.changed, CATEGORIES[category]))
+            changes_text = ", ".join(f"{k} {a} → {b}" for k, (a, b) in case.changed.items())
+            background = psnr(np.asarray(picture), np.asarray(edit.image), ~case.mask())
             rows.append(
-                _row(CATEGORIES[category], change_made, made.forwards, made.seconds, background)
+                _row(CATEGORIES[category], changes_text, edit.forwards, edit.seconds, background)
             )
     return Demo(sheet(cells, columns=7, width=200), rows)
 

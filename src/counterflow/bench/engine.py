@@ -1,50 +1,87 @@
-"""What benchmarks are made of: one picture, inverted once, edited and measured several times."""
+"""The engine of every benchmark: a picture is inverted once, edited and measured several times."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from counterflow.bench.cases import Case
-from counterflow.bench.judged import judge_edit
+from counterflow.bench.sets.cases import Case
 from counterflow.edit.editor import Edit, Editor, Inversion
-from counterflow.edit.settings import EditSettings, InvertSettings
 from counterflow.errors import CounterflowError
+from counterflow.methods import registry
+from counterflow.methods.base import Method
 from counterflow.metrics import mse, psnr
 from counterflow.metrics.networks import Networks
-from counterflow.metrics.table import NOTHING, measure
-from counterflow.toybox.judge import Judge
+from counterflow.metrics.table import NOTHING, background_psnr, measure
+from counterflow.toybox.edits import SceneEdit
+from counterflow.toybox.judge import Judge, Reading, right
 
 Figures = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Task:
-    """Cases that share a picture and its prompt, and what is to be made of them."""
+class Condition:
+    """A way to edit cases, or to reconstruct their sources; its results have one folder."""
 
-    cases: tuple[Case, ...]
-    invert: InvertSettings
-    edits: tuple[EditSettings, ...] = ()
-    reconstructions: tuple[bool, ...] = ()
-    """Whether compensated, of each reconstruction to be made."""
+    name: str
+    """Unique in a run, and the folder's name."""
+    title: str
+    method: Method
+    compensated: bool | None = None
+    """For a reconstruction, whether with velocity compensation; None for an edit."""
+
+    @property
+    def sharing_key(self) -> Any:
+        """Equal for conditions that one inversion of a picture serves.
+
+        A method that takes its features from its own inversion shares with nothing else.
+        """
+        return self.method if self.method.records else self.method.inversion
+
+
+def condition(name: str, compensated: bool | None = None, **settings: Any) -> Condition:
+    """A method of the registry with settings; equal settings give an equal name."""
+    default, method = registry.method(name).to_dict(), registry.method(name, **settings)
+    changed = {k: v for k, v in method.to_dict().items() if v != default[k]}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
+    variant = registry.variant(name, texts)
+    if compensated is None:
+        return Condition(variant.name, variant.title, method)
+    how = "compensated" if compensated else "uncompensated"
+    return Condition(
+        f"{variant.name},reconstruction-{how}",
+        f"{variant.title}: {how} reconstruction",
+        method,
+        compensated,
+    )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case under one condition."""
+
+    case: Case
+    condition: Condition
     sharing: int = 1
-    """Cases in all, others' included, that the cost of the inversion is shared by."""
+    """Cases under this condition, finished ones included, that share the inversion's cost."""
+
+
+Task = tuple[Job, ...]
+"""Jobs that one inversion serves, those of a condition together."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One edit or reconstruction, measured; or the error that stopped it."""
+    """An edit or a reconstruction, measured; or the error that stopped it."""
 
-    case: str
-    invert: InvertSettings
-    edit: EditSettings | None
-    """None for a reconstruction."""
-    compensated: bool | None = None
-    """Of a reconstruction."""
+    job: Job
     figures: Figures = field(default_factory=dict)
     picture: Image.Image | None = None
     error: str | None = None
@@ -60,76 +97,91 @@ class Engine:
     profile: str = "corrected"
 
     def run(self, task: Task) -> Iterator[Outcome]:
-        """Every outcome of a task, reconstructions first; an error stops what hangs on it alone."""
-        first = task.cases[0]
+        """Every outcome of a task; an error stops only what depends on it."""
+        case = task[0].case
         try:
-            inversion = self.editor.invert(first.picture(), first.source, task.invert)
+            inversion = self.editor.invert(case.picture(), case.source, task[0].condition.method)
         except (CounterflowError, RuntimeError) as error:
-            asked: list[tuple[Case, EditSettings | None, bool | None]] = [
-                (first, None, each) for each in task.reconstructions
-            ]
-            asked += [(case, each, None) for case in task.cases for each in task.edits]
-            for case, edit, compensated in asked:
-                said = _one_line(error)
-                yield Outcome(case.name, task.invert, edit, compensated, error=said)
+            yield from (Outcome(job, error=_one_line(error)) for job in task)
             return
-        for compensated in task.reconstructions:
-            yield self._reconstruct(first, inversion, compensated)
-        for case in task.cases:
-            for settings in task.edits:
-                yield self._edit(case, inversion, settings, task.sharing)
+        for condition, jobs in groupby(task, key=lambda job: job.condition):
+            if not condition.method.records:  # so that costs are those of this condition alone
+                inversion.features.clear()
+            inversion.residuals.clear()
+            for job in jobs:
+                try:
+                    yield self._outcome(job, inversion)
+                except (CounterflowError, RuntimeError) as error:
+                    yield Outcome(job, error=_one_line(error))
 
-    def _reconstruct(self, case: Case, inversion: Inversion, compensated: bool) -> Outcome:
-        """Figures: `latent`, the relative error of the image latent; `largest`, its largest
-        absolute error; `PSNR` against the autoencoder's round trip; mean `residual`.
-        """
-        try:
-            made = inversion.reconstruct(compensated)
-        except (CounterflowError, RuntimeError) as error:
-            said = _one_line(error)
-            return Outcome(case.name, inversion.settings, None, compensated, error=said)
-        stored = inversion.trajectory[-1]
+    def _outcome(self, job: Job, inversion: Inversion) -> Outcome:
+        if job.condition.compensated is not None:
+            return self._reconstruct(job, inversion, job.condition.compensated)
+        return self._edit(job, inversion)
+
+    def _reconstruct(self, job: Job, inversion: Inversion, compensated: bool) -> Outcome:
+        """The source again, guided as it was inverted."""
+        reconstruction = self.editor.reconstruct(inversion, compensated)
+        round_trip = np.asarray(self.editor.round_trip(inversion))
         figures: Figures = {
-            "latent": float((made.latent - stored).norm() / stored.norm()),
-            "largest": made.latent_error,
-            "PSNR": psnr(np.asarray(made.image), np.asarray(inversion.round_trip)),
+            "latent": float(
+                (reconstruction.latent - inversion.image).norm() / inversion.image.norm()
+            ),
+            "largest": reconstruction.latent_error,
+            "reconstruction PSNR": psnr(np.asarray(reconstruction.image), round_trip),
             "residual": inversion.residual,
             "forwards": float(inversion.forwards),
         }
-        settings = inversion.settings
-        return Outcome(case.name, settings, None, compensated, figures, made.image)
+        return Outcome(job, figures, reconstruction.image)
 
-    def _edit(
-        self, case: Case, inversion: Inversion, settings: EditSettings, sharing: int
-    ) -> Outcome:
+    def _edit(self, job: Job, inversion: Inversion) -> Outcome:
         _reset_memory()
-        try:
-            made = inversion.edit(case.target, settings)
-            figures = self.figures(case, inversion.picture, made)
-        except (CounterflowError, RuntimeError) as error:
-            return Outcome(case.name, inversion.settings, settings, error=_one_line(error))
-        figures["forwards"] = inversion.forwards / sharing + made.forwards
-        figures["seconds"] = inversion.seconds / sharing + made.seconds
+        edit = self.editor.edit(inversion, job.case.target, job.condition.method)
+        figures = self.figures(job.case, inversion, edit)
+        figures["forwards"] = inversion.forwards / job.sharing + edit.forwards
+        figures["seconds"] = inversion.seconds / job.sharing + edit.seconds
         figures["memory"] = _memory()
-        return Outcome(case.name, inversion.settings, settings, None, figures, made.image)
+        return Outcome(job, figures, edit.image)
 
-    def figures(self, case: Case, source: Image.Image, made: Edit) -> Figures:
+    def figures(self, case: Case, inversion: Inversion, edit: Edit) -> Figures:
         """Everything that is measured on an edited picture."""
-        before, after = np.asarray(source), np.asarray(made.image)
-        mask, truth = case.mask, case.truth()
-        everything = np.ones(before.shape[:2], bool)
-        shown = everything if mask is None else mask
-        found = measure(before, after, shown, self.profile, case.target, self.networks)
+        source, truth, mask = inversion.picture, case.truth(), case.mask
+        before, after = np.asarray(source), np.asarray(edit.image)
+        region = np.ones(before.shape[:2], bool) if mask is None else mask
+        figures = measure(before, after, region, self.profile, case.target, self.networks)
         if mask is None:
-            found["CLIP edited"] = None
+            figures["CLIP edited"] = None
+        round_trip = np.asarray(self.editor.round_trip(inversion))
+        figures["round trip"] = background_psnr(before, round_trip, region, self.profile)
         if case.edit is not None and self.judge is not None:
-            success, kept = judge_edit(case.edit, next(self.judge.read([made.image])))
-            found |= {"success": float(success), "kept": kept}
+            success, kept = judge_edit(case.edit, next(self.judge.read([edit.image])))
+            figures |= {"success": float(success), "kept": kept}
         if truth is not None and truth.size == source.size:
-            goal = np.asarray(truth)
-            left, whole = mse(after, goal, shown), mse(before, goal, shown)
-            found["distance"] = left / whole if left is not None and whole else None
-        return found
+            figures |= _nearness(before, after, np.asarray(truth), region)
+        return figures
+
+
+def _nearness(
+    source: np.ndarray, edited: np.ndarray, truth: np.ndarray, region: np.ndarray
+) -> Figures:
+    """`distance` to the truth, and whether an edit has `moved` towards it; None if equal."""
+    to_truth, to_source = mse(edited, truth, region), mse(edited, source, region)
+    whole = mse(source, truth, region)
+    if to_truth is None or to_source is None or not whole:
+        return {"distance": None, "moved": None}
+    return {"distance": to_truth / whole, "moved": float(to_truth < to_source)}
+
+
+def judge_edit(edit: SceneEdit, reading: Reading) -> tuple[bool, float]:
+    """Edit success and `kept` of an edited picture.
+
+    Success: every field that the edit decides and the target has is read as its target value.
+    `kept`: the share of the other fields that are read as they are.
+    """
+    fields = right(edit.target, reading)
+    changed = [ok for name, ok in fields.items() if name in edit.decided]
+    kept = [ok for name, ok in fields.items() if name not in edit.decided]
+    return all(changed), sum(kept) / len(kept)
 
 
 def _reset_memory() -> None:

@@ -1,18 +1,23 @@
-"""The figures of a benchmark: what each means, its unit, and which direction is better."""
+"""The figures of a benchmark, each declared once: meaning, unit, better direction, average."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from counterflow.bench.stats import Interval, mean_interval, median_interval
+
 Better = Literal["higher", "lower"]
+Average = Literal["mean", "median"]
+Subject = Literal["edit", "model", "reconstruction", "cost"]
 NEED_JUDGE = ("success", "kept")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that every edit may have."""
+    """A number that an edit or a reconstruction may have."""
 
     meaning: str
     """A sentence for someone who never saw the code."""
@@ -22,6 +27,10 @@ class Figure:
     """The values it can take; infinite itself only for a figure in dB."""
     unit: str = ""
     digits: int = 2
+    average: Average = "mean"
+    """How it is averaged over cases."""
+    subject: Subject = "edit"
+    """What it says something of: an edit, the model whatever the edit, a reconstruction, a cost."""
 
 
 FIGURES: dict[str, Figure] = {
@@ -35,10 +44,18 @@ FIGURES: dict[str, Figure] = {
         "higher",
         high=1,
     ),
+    "moved": Figure(
+        "Share of edits that are nearer to the true edited picture than to the source, where the "
+        "edit belongs.",
+        "higher",
+        high=1,
+    ),
     "distance": Figure(
         "Squared distance to the true edited picture where the edit belongs, as a share of the "
-        "source's own: 0 is the truth itself, 1 is no nearer than the unedited source.",
+        "source's own: 0 is the truth itself, 1 is no nearer than the unedited source. The median "
+        "over edits.",
         "lower",
+        average="median",
     ),
     "PSNR": Figure(
         "Likeness of edit and source outside the edited region, in decibels (peak signal-to-noise "
@@ -46,6 +63,14 @@ FIGURES: dict[str, Figure] = {
         "higher",
         unit="dB",
         digits=1,
+    ),
+    "round trip": Figure(
+        "The same PSNR for the source through the model's autoencoder and back: what no edit can "
+        "exceed by much.",
+        "higher",
+        unit="dB",
+        digits=1,
+        subject="model",
     ),
     "SSIM": Figure(
         "Likeness of structure outside the edited region: 1 is identical.",
@@ -85,13 +110,65 @@ FIGURES: dict[str, Figure] = {
         high=100,
         digits=1,
     ),
-    "forwards": Figure(
-        "Evaluations of the network for one edit, inversion included.", "lower", digits=0
+    "latent": Figure(
+        "Relative error of the image's latent, reconstructed from its noise.",
+        "lower",
+        digits=3,
+        subject="reconstruction",
     ),
-    "seconds": Figure("Time of one edit, inversion included.", "lower", digits=1),
-    "memory": Figure("Most memory in use during the edit.", "lower", unit="MB", digits=0),
+    "largest": Figure(
+        "Largest absolute error of the reconstructed latent, whose values spread about one.",
+        "lower",
+        digits=6,
+        subject="reconstruction",
+    ),
+    "residual": Figure(
+        "Relative fixed-point residual of the inversion, the mean over its steps.",
+        "lower",
+        digits=4,
+        subject="reconstruction",
+    ),
+    "reconstruction PSNR": Figure(
+        "Likeness of the reconstruction and the source's round trip through the autoencoder, in "
+        "decibels.",
+        "higher",
+        unit="dB",
+        digits=1,
+        subject="reconstruction",
+    ),
+    "forwards": Figure(
+        "Evaluations of the network for one edit, inversion included; for a reconstruction those "
+        "of the inversion.",
+        "lower",
+        digits=0,
+        subject="cost",
+    ),
+    "seconds": Figure("Time of one edit, inversion included.", "lower", digits=1, subject="cost"),
+    "memory": Figure(
+        "Most memory in use during the edit.", "lower", unit="MB", digits=0, subject="cost"
+    ),
 }
 """By name, in the order in which tables show them."""
 
-COST = ("forwards", "seconds", "memory")
-QUALITY = tuple(name for name in FIGURES if name not in COST)
+
+def about(*subjects: Subject) -> tuple[str, ...]:
+    """The names of the figures of some subjects, in order."""
+    return tuple(name for name, figure in FIGURES.items() if figure.subject in subjects)
+
+
+COST = about("cost")
+QUALITY = about("edit")
+RECONSTRUCTION = about("reconstruction")
+
+
+def label(name: str) -> str:
+    """A figure's name as a table's heading: with its unit, and its average if that is no mean."""
+    figure = FIGURES[name]
+    heading = f"{name} (median)" if figure.average == "median" else name
+    return f"{heading}, {figure.unit}" if figure.unit else heading
+
+
+def averaged(name: str, values: Sequence[float | None]) -> Interval:
+    """A figure's mean or median over cases, as it is declared."""
+    median = FIGURES[name].average == "median"
+    return median_interval(values) if median else mean_interval(values)

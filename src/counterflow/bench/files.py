@@ -68,6 +68,41 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
+KINDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
+
+
+class Reader:
+    """A JSON object on disk, whose entries are checked as they are taken."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.data = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise self.wrong(f"cannot be read as JSON ({error})") from None
+        if not isinstance(self.data, dict):
+            raise self.wrong("must hold a JSON object")
+
+    def get(self, name: str, kind: type | tuple[type, ...]) -> Any:
+        """An entry that must be there. A bool is no number."""
+        if name not in self.data:
+            raise self.wrong(f"lacks {name}")
+        value = self.data[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            wanted = " or ".join(KINDS[each] for each in kinds)
+            raise self.wrong(f"{name} must be {wanted}, not {value!r:.60}")
+        return value
+
+    def maybe(self, name: str, kind: type) -> Any:
+        """An entry that may be null or absent."""
+        return None if self.data.get(name) is None else self.get(name, kind)
+
+    def wrong(self, what: str) -> InputError:
+        """The error to raise; it names the file and says what to do."""
+        return InputError(f"{self.path}: {what}; delete the file and run the benchmark again")
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder of results for one runner; InputError if another has it.

@@ -3,9 +3,9 @@
     DIR/bench.json              what was run: cases, seed, profile, model, the judge's accuracy
     DIR/sources/<case>.png      the pictures that were edited
     DIR/truths/<case>.png       the true edited pictures, where they are known
-    DIR/<method>/method.json    what the method is, and its settings
-    DIR/<method>/<case>.json    one edit: prompts, figures, or the error that stopped it
-    DIR/<method>/<case>.png     the edited picture
+    DIR/<name>/method.json      a method and its settings, and whether it edits or reconstructs
+    DIR/<name>/<case>.json      one edit or reconstruction: prompts, figures, or the error
+    DIR/<name>/<case>.png       its picture
 
 An infinite PSNR is the string "inf", since JSON has no infinity. Files are written atomically: one
 that is there is whole.
@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from counterflow.bench.figures import FIGURES
-from counterflow.bench.stats import Interval, mean_interval
+from counterflow.bench.files import Reader
+from counterflow.edit.legacy import ftedit_settings
 from counterflow.errors import InputError
 from counterflow.images import save_bytes_atomically
 from counterflow.toybox.edits import CATEGORIES
@@ -29,7 +29,7 @@ from counterflow.toybox.edits import CATEGORIES
 
 @dataclass(frozen=True)
 class Result:
-    """One edit of one case by one method."""
+    """One edit of one case by one method, or one reconstruction of its source."""
 
     case: str
     category: str
@@ -37,7 +37,7 @@ class Result:
     target: str
     """The prompts."""
     image: str | None
-    """The edited picture's file name beside the result's; None where there is none."""
+    """The picture's file name beside the result's; None where there is none."""
     figures: dict[str, float | None]
     """By the names of `FIGURES`; None where one does not apply or was not measured."""
     error: str | None = None
@@ -48,14 +48,18 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way of editing, its settings, and its results by case."""
+class MethodResults:
+    """A method with its settings, and its results by case."""
 
     name: str
+    """Of its folder: the method's name and the settings that were changed."""
     title: str
     paper: str
-    invert: dict[str, Any]
-    edit: dict[str, Any]
+    method: str
+    settings: dict[str, Any]
+    """As `methods.registry.from_record` takes both."""
+    compensated: bool | None = None
+    """For reconstructions, whether with velocity compensation; None for edits."""
     results: tuple[Result, ...] = ()
 
 
@@ -76,21 +80,23 @@ class Bench:
     device: str | None = None
     dtype: str | None = None
     """As asked for; None for the best there is."""
-    methods: tuple[Method, ...] = ()
+    uneven: bool = False
+    """Whether methods were given different cases, as experiments give them."""
+    methods: tuple[MethodResults, ...] = ()
 
 
 def write_bench(folder: Path, bench: Bench) -> None:
     """Write `bench.json`. InputError where the place cannot be written, as for all writers."""
-    made = asdict(replace(bench, methods=()))
-    del made["methods"]
-    _write(folder / "bench.json", made)
+    facts = asdict(replace(bench, methods=()))
+    del facts["methods"]
+    _write(folder / "bench.json", facts)
 
 
-def write_method(folder: Path, method: Method) -> None:
+def write_method(folder: Path, method: MethodResults) -> None:
     """Write a method's `method.json`, in the folder of its name."""
-    made = asdict(replace(method, results=()))
-    del made["results"]
-    _write(folder / method.name / "method.json", made)
+    facts = asdict(replace(method, results=()))
+    del facts["results"]
+    _write(folder / method.name / "method.json", facts)
 
 
 def write_result(folder: Path, method: str, result: Result) -> None:
@@ -102,8 +108,8 @@ def write_result(folder: Path, method: str, result: Result) -> None:
     _write(folder / method / f"{result.case}.json", asdict(result) | {"figures": figures})
 
 
-def _write(path: Path, made: dict[str, Any]) -> None:
-    text = json.dumps(made, indent=1, allow_nan=False)
+def _write(path: Path, data: dict[str, Any]) -> None:
+    text = json.dumps(data, indent=1, allow_nan=False)
     save_bytes_atomically(path, f"{text}\n".encode())
 
 
@@ -113,6 +119,7 @@ def read(folder: Path) -> Bench:
     Raises InputError, naming the file, for whatever is missing or malformed.
     """
     path = folder / "bench.json"
+    check_version(folder)
     if not path.is_file():
         raise InputError(f"{folder} holds no bench.json; give a folder that `bench` wrote")
     data = Reader(path)
@@ -130,9 +137,19 @@ def read(folder: Path) -> Bench:
         notes=tuple(notes),
         device=data.maybe("device", str),
         dtype=data.maybe("dtype", str),
+        uneven=data.data.get("uneven") is True,
     )
     methods = tuple(_method(file) for file in sorted(folder.glob("*/method.json")))
     return replace(bench, methods=methods)
+
+
+def check_version(folder: Path) -> None:
+    """Refuse the experiments of an earlier version, which kept them in one file."""
+    if (folder / "answers.jsonl").is_file() and not (folder / "bench.json").is_file():
+        raise InputError(
+            f"{folder} holds experiments of an earlier version (answers.jsonl), which cannot be "
+            "read any more: name another folder and run them again"
+        )
 
 
 def _accuracy(data: Reader) -> dict[str, float] | None:
@@ -142,20 +159,30 @@ def _accuracy(data: Reader) -> dict[str, float] | None:
     return judge
 
 
-def _method(path: Path) -> Method:
+def _method(path: Path) -> MethodResults:
     data = Reader(path)
     name = data.get("name", str)
     if name != path.parent.name:
         raise data.wrong(f"name is {name!r} but the folder is {path.parent.name!r}")
     cases = [file for file in sorted(path.parent.glob("*.json")) if file != path]
-    return Method(
+    return MethodResults(
         name,
         data.get("title", str),
         data.get("paper", str),
-        data.get("invert", dict),
-        data.get("edit", dict),
+        *_settings(data),
         tuple(read_result(file) for file in cases),
     )
+
+
+def _settings(data: Reader) -> tuple[str, dict[str, Any], bool | None]:
+    """Method, settings and `compensated`; of before methods had names of their own, FTEdit's."""
+    if "settings" not in data.data and "invert" in data.data:
+        old = ftedit_settings(data.get("invert", dict), data.get("edit", dict))
+        return "ftedit", old, None
+    compensated = data.data.get("compensated")
+    if compensated not in (None, True, False):
+        raise data.wrong(f"compensated must be true, false or null, not {compensated!r:.60}")
+    return data.get("method", str), data.get("settings", dict), compensated
 
 
 def read_result(path: Path) -> Result:
@@ -191,105 +218,16 @@ def _category(data: Reader) -> str:
 
 
 def _figure(data: Reader, name: str, value: Any) -> float | None:
-    known = FIGURES[name]
     if value is None:
         return None
-    if value == "inf" and known.unit == "dB":
+    figure = FIGURES[name]
+    if value == "inf" and figure.unit == "dB":
         return math.inf
-    if not _is_number(value) or not math.isfinite(value) or not known.low <= value <= known.high:
-        raise data.wrong(f"{name} is a number from {known.low:g} to {known.high:g}, not {value!r}")
+    if not _is_number(value) or not math.isfinite(value) or not figure.low <= value <= figure.high:
+        span = f"from {figure.low:g} to {figure.high:g}"
+        raise data.wrong(f"{name} is a number {span}, not {value!r}")
     return float(value)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-class Reader:
-    """A JSON object on disk, whose entries are checked as they are taken."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.data = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise self.wrong(f"cannot be read as JSON ({error})") from None
-        if not isinstance(self.data, dict):
-            raise self.wrong("must hold a JSON object")
-
-    def get(self, name: str, kind: type | tuple[type, ...]) -> Any:
-        """An entry that must be there. A bool is no number."""
-        if name not in self.data:
-            raise self.wrong(f"lacks {name}")
-        value = self.data[name]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            kinds = kind if isinstance(kind, tuple) else (kind,)
-            wanted = " or ".join(SAID[each] for each in kinds)
-            raise self.wrong(f"{name} must be {wanted}, not {value!r:.60}")
-        return value
-
-    def maybe(self, name: str, kind: type) -> Any:
-        """An entry that may be null or absent."""
-        return None if self.data.get(name) is None else self.get(name, kind)
-
-    def wrong(self, what: str) -> InputError:
-        """The error to raise; it names the file and says what to do."""
-        return InputError(f"{self.path}: {what}; delete the file and run the benchmark again")
-
-
-SAID = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
-
-
-def summarise(bench: Bench) -> dict[str, Any]:
-    """JSON-ready: for each method, over all cases and over those of each category, every figure.
-
-    A figure has its `mean`, its 95 % interval `low` to `high`, the `count` of cases in it, how many
-    are `n/a`, and how many are `exact` (an infinite PSNR), which is in neither.
-    """
-    facts = {
-        "cases": bench.cases,
-        "seed": bench.seed,
-        "limit": bench.limit,
-        "profile": bench.profile,
-        "model": bench.model,
-        "counterflow": bench.counterflow,
-        "device": bench.device,
-        "dtype": bench.dtype,
-        "judge": bench.judge,
-        "notes": list(bench.notes),
-    }
-    methods = {
-        method.name: {
-            "title": method.title,
-            "all": _group(method.results),
-            "categories": {
-                name: _group([r for r in method.results if r.category == name])
-                for name in categories(method.results)
-            },
-        }
-        for method in bench.methods
-    }
-    errors = (r.error for method in bench.methods for r in method.results if r.error)
-    return facts | {"first error": next(errors, None), "methods": methods}
-
-
-def categories(results: Sequence[Result]) -> list[str]:
-    """The categories that occur: PIE-Bench's in its order, then any others by name."""
-    there = {r.category for r in results}
-    known = [name for name in CATEGORIES.values() if name in there]
-    return known + sorted(there.difference(known))
-
-
-def _group(results: Sequence[Result]) -> dict[str, Any]:
-    figures = {name: mean_interval([r.figure(name) for r in results]) for name in FIGURES}
-    return {
-        "cases": len(results),
-        "errors": sum(r.error is not None for r in results),
-        "figures": {name: _summary(interval) for name, interval in figures.items()},
-    }
-
-
-def _summary(interval: Interval) -> dict[str, Any]:
-    made = asdict(interval)
-    made["n/a"] = made.pop("missing")
-    return made

@@ -1,145 +1,181 @@
-"""Run methods over cases; every result is on disk as soon as it is there, and is made once."""
+"""Run a plan over cases; every result is on disk as soon as it is there, and is made once.
+
+Only this process writes, whatever the number of workers.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from counterflow import __version__
 from counterflow.bench import results
-from counterflow.bench.cases import Case
-from counterflow.bench.engine import Outcome, Setup, Task
+from counterflow.bench.engine import Condition, Job, Outcome, Setup, Task
+from counterflow.bench.results import Bench, MethodResults
+from counterflow.bench.sets.cases import Case
 from counterflow.bench.workers import outcomes
-from counterflow.edit.methods import Method
-from counterflow.edit.run import Progress
 from counterflow.errors import InputError
 from counterflow.images import save_png
+from counterflow.progress import Progress
+
+Plan = Mapping[Condition, Sequence[Case]]
+"""The cases of each condition."""
+
+
+def describe(setup: Setup, identity: str, cases: str, seed: int | None, limit: int | None) -> Bench:
+    """The facts of a run for its folder: `identity` is the model's, `cases` the set's label."""
+    from counterflow.metrics.networks import at_hand
+    from counterflow.toybox import judge
+
+    return Bench(
+        cases=cases,
+        seed=seed,
+        limit=limit,
+        profile=setup.profile,
+        model=identity,
+        counterflow=__version__,
+        judge=judge.accuracy()["round_trips"] if setup.judged else None,
+        notes=tuple(at_hand().missing.values()),
+        device=setup.device,
+        dtype=setup.dtype,
+    )
 
 
 def run(
     folder: Path,
-    bench: results.Bench,
-    cases: Sequence[Case],
-    methods: Sequence[Method],
+    bench: Bench,
+    plan: Plan,
     setup: Setup,
     workers: int = 1,
     progress: Progress | None = None,
-) -> results.Bench:
+) -> Bench:
     """Fill a results folder; what it holds already is kept, what failed is tried again.
 
-    Raises InputError, showing the difference, if the folder is of another benchmark or a method in
-    it has other settings.
+    Raises InputError, showing the difference, if the folder is of another benchmark or a condition
+    in it has other settings.
     """
-    _agree(folder, bench, methods)
+    _check_folder(folder, bench, plan)
     results.write_bench(folder, bench)
-    for method in methods:
-        results.write_method(folder, _described(method))
-    todo = [(method, task) for method in methods for task in _tasks(folder, cases, method)]
-    _draw(folder, cases, todo)
-    total = len(cases) * len(methods)
-    done = total - sum(len(task.cases) for _, task in todo)
-    known = {case.name: case for case in cases}
-    tasks = [task for _, task in todo]
-    for number, made in outcomes(tasks, setup, workers):
-        for outcome in made:
-            _write(folder, todo[number][0].name, known[outcome.case], outcome)
-        done += len(made)
+    for condition in plan:
+        results.write_method(folder, _record(condition))
+    tasks = _tasks(folder, plan)
+    _draw(folder, {job.case.name: job.case for task in tasks for job in task}.values())
+    total = sum(map(len, plan.values()))
+    done = total - sum(map(len, tasks))
+    for outcome_list in outcomes(tasks, setup, workers):
+        for outcome in outcome_list:
+            _write(folder, outcome)
+        done += len(outcome_list)
         if progress is not None:
-            progress("edits", done, total)
+            progress("cases", done, total)
     return results.read(folder)
 
 
-def _tasks(folder: Path, cases: Sequence[Case], method: Method) -> list[Task]:
-    """What is left to do of a method; cases of a group share an inversion."""
-    tasks = []
-    for _, group in groupby(sorted(cases, key=lambda c: c.group), key=lambda c: c.group):
-        part = tuple(group)
-        left = tuple(c for c in part if _missing(folder / method.name / f"{c.name}.json"))
-        if left:
-            tasks.append(Task(left, method.invert, (method.edit,), sharing=len(part)))
-    order = {case.name: n for n, case in enumerate(cases)}
-    return sorted(tasks, key=lambda task: order[task.cases[0].name])
+def _tasks(folder: Path, plan: Plan) -> list[Task]:
+    """What is left to do: one task for each inversion that serves cases and conditions."""
+    tasks: dict[Any, list[Job]] = {}
+    order: dict[str, int] = {}
+    for condition, cases in plan.items():
+        sizes: dict[str, int] = {}
+        for case in cases:
+            sizes[case.group] = sizes.get(case.group, 0) + 1
+        for case in cases:
+            order.setdefault(case.group, len(order))
+            if _missing(folder / condition.name / f"{case.name}.json"):
+                key = case.group, condition.sharing_key
+                tasks.setdefault(key, []).append(Job(case, condition, sizes[case.group]))
+    ordered = sorted(tasks.values(), key=lambda jobs: order[jobs[0].case.group])
+    return [tuple(jobs) for jobs in ordered]
 
 
 def _missing(path: Path) -> bool:
     return not path.is_file() or results.read_result(path).error is not None
 
 
-def _write(folder: Path, method: str, case: Case, outcome: Outcome) -> None:
-    image = None
+def _write(folder: Path, outcome: Outcome) -> None:
+    case, condition, image = outcome.job.case, outcome.job.condition, None
     if outcome.picture is not None:
         image = f"{case.name}.png"
-        save_png(outcome.picture, folder / method / image, _carried(method, case, outcome))
+        save_png(outcome.picture, folder / condition.name / image, _settings(case, condition))
     result = results.Result(
         case.name, case.category, case.source, case.target, image, outcome.figures, outcome.error
     )
-    results.write_result(folder, method, result)
+    results.write_result(folder, condition.name, result)
 
 
-def _carried(method: str, case: Case, outcome: Outcome) -> dict[str, Any]:
-    """The settings in a result's PNG."""
-    assert outcome.edit is not None, "a benchmark makes edits"
+def _settings(case: Case, condition: Condition) -> dict[str, Any]:
+    """What a result's PNG carries."""
     return {
         "command": "bench",
-        "method": method,
         "case": case.name,
         "source": case.source,
         "target": case.target,
-        "invert": outcome.invert.to_dict(),
-        "edit": outcome.edit.to_dict(),
+        "method": condition.method.name,
+        "settings": condition.method.to_dict(),
+        "compensated": condition.compensated,
     }
 
 
-def _draw(folder: Path, cases: Sequence[Case], todo: Sequence[tuple[Method, Task]]) -> None:
-    """The sources and the true pictures of what is to be done, where they are readable."""
-    asked = {case.name for _, task in todo for case in task.cases}
+def _draw(folder: Path, cases: Iterable[Case]) -> None:
+    """Write the sources and the true pictures of cases, where they are readable."""
     for case in cases:
-        if case.name not in asked:
-            continue
         try:
-            drawn = {"sources": case.picture(), "truths": case.truth()}
+            pictures = {"sources": case.picture(), "truths": case.truth()}
         except InputError:
             continue  # the result will say so
-        for where, picture in drawn.items():
+        for where, picture in pictures.items():
             path = folder / where / f"{case.name}.png"
             if picture is not None and not path.exists():
                 save_png(picture, path, None)
 
 
-def _described(method: Method) -> results.Method:
-    return results.Method(
-        method.name, method.title, method.paper, method.invert.to_dict(), method.edit.to_dict()
+def _record(condition: Condition) -> MethodResults:
+    method = condition.method
+    return MethodResults(
+        condition.name,
+        condition.title,
+        method.paper,
+        method.name,
+        method.to_dict(),
+        condition.compensated,
     )
 
 
-def _agree(folder: Path, bench: results.Bench, methods: Sequence[Method]) -> None:
+def _check_folder(folder: Path, bench: Bench, plan: Plan) -> None:
     """Refuse to mix results: other cases, another model, or a method with other settings."""
+    results.check_version(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; name another -o")
     if not (folder / "bench.json").is_file():
         ours = any(folder.glob("*/method.json")) or not folder.exists()
-        if not ours and (not folder.is_dir() or any(folder.iterdir())):
+        if not ours and any(folder.iterdir()):
             raise InputError(f"{folder} is not an empty folder, nor one of a benchmark")
         return
     there = results.read(folder)
     names = ("cases", "seed", "profile", "model", "device", "dtype")
-    _same(folder, {n: getattr(there, n) for n in names}, {n: getattr(bench, n) for n in names})
-    known = {method.name: method for method in there.methods}
-    for method in methods:
-        if method.name in known:
-            before = replace(known[method.name], results=())
-            _same(folder / method.name, _flat(before), _flat(_described(method)))
+    _check_same(folder, *({name: getattr(b, name) for name in names} for b in (there, bench)))
+    stored = {method.name: method for method in there.methods}
+    for record in map(_record, plan):
+        if record.name in stored:
+            both = (_comparable(stored[record.name]), _comparable(record))
+            _check_same(folder / record.name, *both)
 
 
-def _flat(method: results.Method) -> dict[str, Any]:
-    both = {f"invert {k}": v for k, v in method.invert.items()}
-    both |= {f"edit {k}": v for k, v in method.edit.items()}
-    as_read: dict[str, Any] = json.loads(json.dumps(both))
+def _comparable(record: MethodResults) -> dict[str, Any]:
+    """What decides a method's results, as JSON gives it back."""
+    facts = {"method": record.method, "compensated": record.compensated} | record.settings
+    as_read: dict[str, Any] = json.loads(json.dumps(facts))
     return as_read
 
 
-def _same(where: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
-    differ = [f"{k} {there.get(k)!r}, not {v!r}" for k, v in asked.items() if there.get(k) != v]
+def _check_same(where: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    names = dict.fromkeys([*wanted, *stored])
+    differ = [
+        f"{name} {stored.get(name)!r}, not {wanted.get(name)!r}"
+        for name in names
+        if stored.get(name) != wanted.get(name)
+    ]
     if differ:
         raise InputError(f"{where} holds results with {'; '.join(differ)}: name another folder")

@@ -1,4 +1,4 @@
-"""Means over cases, and how far they can be trusted: percentile bootstrap, 95 %.
+"""Averages over cases, and how far they can be trusted: percentile bootstrap, 95 %.
 
 A case has a value, or None where the figure does not apply to it or was not measured, or infinity:
 the PSNR of pictures that are exactly equal. A mean with an infinity in it says nothing, and any cap
@@ -10,15 +10,18 @@ mean certainty: of n cases that all succeed, a true share of 1 - 3/n is still li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 Value = float | None
+Average = Callable[..., Any]
+"""`np.mean` or `np.median`."""
 Values = Float[np.ndarray, "cases"]
-Drawn = Float[np.ndarray, "resamples"]
+Averages = Float[np.ndarray, "resamples"]
 
 CONFIDENCE = 0.95
 BLOCK = 2_000_000
@@ -27,15 +30,15 @@ BLOCK = 2_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and the bounds between which the true mean lies with 95 % confidence."""
+    """An estimate, a mean or median, and the bounds of the true value with 95 % confidence."""
 
-    mean: float | None
+    estimate: float | None
     """None where no case has a value."""
     low: float | None
     high: float | None
     """None where fewer than two cases (in each group) have a value: one says nothing of spread."""
     count: int
-    """Cases, or pairs of cases, that the mean is over."""
+    """Cases, or pairs of cases, that the estimate is over."""
     missing: int
     """Cases without a value, or pairs of which one has none."""
     exact: int = 0
@@ -48,27 +51,37 @@ class Interval:
 
 
 def mean_interval(values: Sequence[Value], seed: int = 0, resamples: int = 2000) -> Interval:
-    """The mean of what is known, resampled over cases.
+    """The mean of the values that there are, resampled over cases.
 
     Equal arguments give equal intervals. Raises ValueError for NaN.
     """
-    (known,), missing, exact = _known(values)
-    drawn = _means(known, np.random.default_rng(seed), resamples)
-    return _interval(float(known.mean()) if len(known) else None, drawn, len(known), missing, exact)
+    return _of_one(np.mean, values, seed, resamples)
+
+
+def median_interval(values: Sequence[Value], seed: int = 0, resamples: int = 2000) -> Interval:
+    """The median in place of the mean, as `mean_interval`."""
+    return _of_one(np.median, values, seed, resamples)
+
+
+def _of_one(average: Average, values: Sequence[Value], seed: int, resamples: int) -> Interval:
+    (finite,), missing, exact = _finite(values)
+    averages = _resampled(finite, np.random.default_rng(seed), resamples, average)
+    estimate = float(average(finite)) if len(finite) else None
+    return _interval(estimate, averages, len(finite), missing, exact)
 
 
 def paired_difference(
     a: Sequence[Value], b: Sequence[Value], seed: int = 0, resamples: int = 2000
 ) -> Interval:
-    """The mean of a - b over the cases of which both are known, resampled over pairs.
+    """The mean of a - b over the cases that have both values, resampled over pairs.
 
     Raises ValueError where the two are not equally long.
     """
-    (one, other), missing, exact = _known(a, b)
+    (one, other), missing, exact = _finite(a, b)
     change = one - other
-    drawn = _means(change, np.random.default_rng(seed), resamples)
+    averages = _resampled(change, np.random.default_rng(seed), resamples)
     mean = float(change.mean()) if len(change) else None
-    return _interval(mean, drawn, len(change), missing, exact)
+    return _interval(mean, averages, len(change), missing, exact)
 
 
 def difference_of_differences(
@@ -84,50 +97,54 @@ def difference_of_differences(
     The groups share no case, and each is resampled by itself. Counts are over both; the mean is
     None where either group has no pair. Raises ValueError as `paired_difference` does.
     """
-    (one1, other1), missing1, exact1 = _known(a1, b1)
-    (one2, other2), missing2, exact2 = _known(a2, b2)
+    (one1, other1), missing1, exact1 = _finite(a1, b1)
+    (one2, other2), missing2, exact2 = _finite(a2, b2)
     first, second = one1 - other1, one2 - other2
     rng = np.random.default_rng(seed)
-    mean = drawn = None
+    mean = averages = None
     if len(first) and len(second):
         mean = float(first.mean() - second.mean())
-        parts = [_means(group, rng, resamples) for group in (first, second)]
-        drawn = parts[0] - parts[1] if parts[0] is not None and parts[1] is not None else None
+        parts = [_resampled(group, rng, resamples) for group in (first, second)]
+        averages = parts[0] - parts[1] if parts[0] is not None and parts[1] is not None else None
     counts = len(first) + len(second), missing1 + missing2, exact1 + exact2
-    return _interval(mean, drawn, *counts)
+    return _interval(mean, averages, *counts)
 
 
-def _known(*columns: Sequence[Value]) -> tuple[list[Values], int, int]:
+def _finite(*columns: Sequence[Value]) -> tuple[list[Values], int, int]:
     """Each column at the cases of which all are finite; how many lack one, or are infinite."""
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
         raise ValueError(f"pairs need columns of one length, not {lengths}")
     if any(value is not None and np.isnan(value) for column in columns for value in column):
-        raise ValueError("NaN is no value; give None for what is not known")
+        raise ValueError("NaN is no value; give None where there is no value")
     table = np.array([[np.nan if v is None else v for v in c] for c in columns], dtype=float)
     missing: Bool[np.ndarray, "cases"] = np.isnan(table).any(0)
     finite: Bool[np.ndarray, "cases"] = np.isfinite(table).all(0)
     return list(table[:, finite]), int(missing.sum()), int((~missing & ~finite).sum())
 
 
-def _means(values: Values, rng: np.random.Generator, resamples: int) -> Drawn | None:
-    """The mean of each resample; None for fewer than two values."""
+def _resampled(
+    values: Values, rng: np.random.Generator, resamples: int, average: Average = np.mean
+) -> Averages | None:
+    """The average of each resample; None for fewer than two values."""
     if len(values) < 2:
         return None
-    return np.concatenate(list(_blocks(values, rng, resamples)))
+    return np.concatenate(list(_blocks(values, rng, resamples, average)))
 
 
-def _blocks(values: Values, rng: np.random.Generator, resamples: int) -> Iterator[Drawn]:
+def _blocks(
+    values: Values, rng: np.random.Generator, resamples: int, average: Average
+) -> Iterator[Averages]:
     size = len(values)
     for start in range(0, resamples, rows := max(1, BLOCK // size)):
         chosen = rng.integers(size, size=(min(rows, resamples - start), size))
-        yield values[chosen].mean(1)
+        yield average(values[chosen], axis=1)
 
 
 def _interval(
-    mean: float | None, drawn: Drawn | None, count: int, missing: int, exact: int
+    estimate: float | None, averages: Averages | None, count: int, missing: int, exact: int
 ) -> Interval:
-    if drawn is None:
-        return Interval(mean, None, None, count, missing, exact)
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(mean, float(low), float(high), count, missing, exact)
+    if averages is None:
+        return Interval(estimate, None, None, count, missing, exact)
+    low, high = np.quantile(averages, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(estimate, float(low), float(high), count, missing, exact)

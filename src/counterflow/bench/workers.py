@@ -14,10 +14,8 @@ _ENGINE: Engine | None = None
 """A worker process's own."""
 
 
-def outcomes(
-    tasks: Sequence[Task], setup: Setup, workers: int
-) -> Iterator[tuple[int, list[Outcome]]]:
-    """Each task's number with its outcomes, as it is done, in any order.
+def outcomes(tasks: Sequence[Task], setup: Setup, workers: int) -> Iterator[list[Outcome]]:
+    """Each task's outcomes as it is done, in any order.
 
     With several workers each is a process with its share of the cores; a small model uses several
     cores far better so than by threads.
@@ -25,16 +23,16 @@ def outcomes(
     if not tasks:
         return
     if workers <= 1:
-        made = engine(setup)
-        for number, task in enumerate(tasks):
-            yield number, list(made.run(task))
+        alone = engine(setup)
+        for task in tasks:
+            yield list(alone.run(task))
         return
     threads = max(1, torch.get_num_threads() // workers)
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (setup, threads)) as pool:
-        waiting = {pool.submit(_run, task): number for number, task in enumerate(tasks)}
+        waiting = [pool.submit(_run, task) for task in tasks]
         try:
             for done in as_completed(waiting):
-                yield waiting[done], done.result()
+                yield done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -12,7 +12,7 @@ import warnings
 
 import typer
 
-from counterflow.cli import bench, edit, inversions, replay, report, system, toybox
+from counterflow.cli import bench, cost, edit, inversions, methods, replay, report, system, toybox
 from counterflow.errors import CounterflowError
 
 app = typer.Typer(
@@ -25,7 +25,9 @@ app = typer.Typer(
 edit.register(app)
 inversions.register(app)
 replay.register(app)
+methods.register(app)
 bench.register(app)
+cost.register(app)
 report.register(app)
 system.register(app)
 app.add_typer(toybox.app, name="toybox")

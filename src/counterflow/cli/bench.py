@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from counterflow.cli import show
-from counterflow.cli.options import Device, Dtype, Json, Model
-from counterflow.edit.methods import METHODS, named
+from counterflow.cli.options import Device, Dtype, Json, Model, pairs
+from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
+
+if TYPE_CHECKING:
+    from counterflow.bench.engine import Condition
+    from counterflow.bench.results import Bench
+    from counterflow.bench.sets.cases import Case
 
 TOYPIE_SEED = 10_000
 MOST = 160
 """Cases of an experiment: some take two and a half times as many."""
+SHOWN = (
+    *("success", "kept", "moved", "distance", "PSNR", "round trip"),
+    *("forwards", "seconds"),
+)
+"""Figures in the table that `bench` prints."""
 Workers = Annotated[
     int | None,
     typer.Option(help="Processes; default one for each core with the bundled model, else 1."),
@@ -39,11 +48,18 @@ def bench(
         ),
     ] = "toypie",
     method: Annotated[
-        list[str] | None, typer.Option(help=f"May be repeated: {', '.join(METHODS)}.")
+        list[str] | None,
+        typer.Option(
+            help="A method of `counterflow methods`, or all; may be repeated. Default ftedit."
+        ),
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of every method, as steps=10; may be repeated."),
+        typer.Option(
+            "--set",
+            help="A setting of every method, as steps=10, or of one, as euler:steps=10; "
+            "may be repeated.",
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Cases, of all kinds in turn.")] = None,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
@@ -52,51 +68,47 @@ def bench(
     device: Device = None,
     dtype: Dtype = None,
     workers: Workers = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw every case of the run here, a PNG: source, the edit of each --method, "
+            "and truth."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run methods over a benchmark; a run that was interrupted goes on where it stopped."""
+    conditions = _conditions(method or ["ftedit"], change or [])
     from counterflow.backbones.registry import check_options, identify
 
-    options = _options(change or [])
-    methods = [named(name).but(options) for name in method or ["ftedit"]]
-    if len({each.name for each in methods}) < len(methods):
-        raise InputError("a --method is given twice")
     check_options(model, device, dtype)
+    if sheet is not None:
+        check_output(sheet)
     with show.progress() as progress:
-        from counterflow import __version__
-        from counterflow.bench import cases as sets
-        from counterflow.bench import results, run
+        from counterflow.bench import run
         from counterflow.bench.engine import Setup
         from counterflow.bench.files import locked
-        from counterflow.metrics.networks import at_hand
-        from counterflow.toybox import judge
+        from counterflow.bench.report.summary import summarise
+        from counterflow.bench.sets import cases as sets
 
         chosen = sets.read(cases, seed, None, limit, profile)  # type: ignore[arg-type]
         judged = any(case.edit is not None for case in chosen)
-        facts = results.Bench(
-            cases=sets.label(cases),
-            seed=seed if cases == sets.TOYPIE else None,
-            limit=limit,
-            profile=profile,
-            model=identify(model),
-            counterflow=__version__,
-            judge=judge.accuracy()["round_trips"] if judged else None,
-            notes=tuple(at_hand().missing.values()),
-            device=device,
-            dtype=dtype,
-        )
         setup = Setup(model, device, dtype, judged, profile)
+        first_seed = seed if cases == sets.TOYPIE else None
+        facts = run.describe(setup, identify(model), sets.label(cases), first_seed, limit)
+        plan = dict.fromkeys(conditions, chosen)
+        many = _workers(workers, model, device)
         with locked(output):
-            made = run.run(
-                output, facts, chosen, methods, setup, _workers(workers, model, device), progress
-            )
-    names = {each.name for each in methods}
-    told = results.summarise(made)
-    told["methods"] = {k: v for k, v in told["methods"].items() if k in names}
+            results = run.run(output, facts, plan, setup, many, progress)
+    if sheet is not None:
+        _draw_sheet(sheet, output, results, conditions, chosen)
+    summary = summarise(results)
+    names = {each.name for each in conditions}
+    summary["methods"] = {k: v for k, v in summary["methods"].items() if k in names}
     if json:
-        show.as_json(told)
-        return
-    _print(told, output)
+        show.as_json(summary)
+    else:
+        _print(summary, output)
 
 
 def experiments(
@@ -114,12 +126,16 @@ def experiments(
     listed: Annotated[bool, typer.Option("--list", help="Name the experiments.")] = False,
     json: Json = False,
 ) -> None:
-    """Run the paper's comparisons and ablations, and say of each claim whether it holds here."""
+    """Run the paper's comparisons and ablations, and say of each claim whether it holds here.
+
+    The folder is one of results, as `bench` writes: an interrupted run goes on where it stopped,
+    and `report` opens it.
+    """
     from counterflow.backbones.registry import check_options, identify
-    from counterflow.edit.settings import InvertSettings
+    from counterflow.methods import registry
     from counterflow.toybox.scene import check_fresh
 
-    InvertSettings(steps=steps)
+    registry.method("ftedit", steps=steps)
     if not 2 <= count <= MOST:
         raise InputError(f"--count is 2 to {MOST}, as ToyPIE has 400 cases, not {count}")
     check_fresh(seed, 400)
@@ -142,55 +158,81 @@ def experiments(
     setup, many = Setup(model, device, dtype), _workers(workers, model, device)
     sample = run.Sample(setup, identify(model), seed, count, steps, many)
     with locked(output), show.progress() as progress:
-        found, store = run.run(chosen, sample, output, progress)
-    written = page.build(found, sample, store, judge.accuracy()["round_trips"])
+        findings = run.run(chosen, sample, output, progress)
+    written = page.build(findings, sample, output, judge.accuracy()["round_trips"])
     save_bytes_atomically(output / "experiments.html", written.html().encode())
-    save_bytes_atomically(output / "experiments.json", page.as_text(found, sample).encode())
+    save_bytes_atomically(output / "experiments.json", page.as_text(findings, sample).encode())
     if json:
-        show.as_json(page.summarise(found, sample) | {"page": str(output / "experiments.html")})
+        show.as_json(page.as_dict(findings, sample) | {"page": str(output / "experiments.html")})
         return
-    for each in found:
+    for each in findings:
         if (verdict := each.section.verdict) is not None:
             print(f"{each.experiment.name}: {verdict.word}. {verdict.claim}\n  {verdict.sentence}")
-    for error in store.errors[:5]:
+    errors = dict.fromkeys(error for each in findings for error in each.errors)
+    for error in list(errors)[:5]:
         print(f"failed, and left out: {error}")
     print(f"\n{output / 'experiments.html'}")
 
 
-def _options(given: list[str]) -> dict[str, Any]:
-    """`steps=10` as a setting and its value, which is JSON or a word."""
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set is written as steps=10, not {text!r}")
-        try:
-            found[name] = jsonlib.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
+def _conditions(names: list[str], changes: list[str]) -> list[Condition]:
+    """The methods that are asked for, each with the settings for all and its own."""
+    from counterflow.bench.engine import Condition
+    from counterflow.methods import registry
+
+    if "all" in names:
+        names = list(registry.entries())
+    if len(set(names)) < len(names):
+        raise InputError("a --method is given twice")
+    for_all: list[str] = []
+    for_one: dict[str, list[str]] = {name: [] for name in names}
+    for change in changes:
+        name, colon, setting = change.partition("=")[0].partition(":")
+        if not colon:
+            for_all.append(change)
+        elif name in for_one:
+            for_one[name].append(change.removeprefix(f"{name}:"))
+        else:
+            raise InputError(f"--set {name}:{setting} is for a --method that is not run")
+    shared = pairs(for_all)
+    variants = [registry.variant(name, shared | pairs(for_one[name])) for name in names]
+    return [Condition(each.name, each.title, each.method) for each in variants]
 
 
-def _workers(asked: int | None, model: str, device: str | None) -> int:
-    if asked is not None and asked < 1:
-        raise InputError(f"--workers is 1 or more, not {asked}")
+def _workers(count: int | None, model: str, device: str | None) -> int:
+    if count is not None and count < 1:
+        raise InputError(f"--workers is 1 or more, not {count}")
     from counterflow.backbones.registry import pick_device
 
     alone = model != "toybox" or pick_device(device) != "cpu"
-    return asked or (1 if alone else os.cpu_count() or 1)
+    return count or (1 if alone else os.cpu_count() or 1)
 
 
-def _print(told: dict[str, Any], output: Path) -> None:
-    names = ("success", "kept", "PSNR", "distance", "forwards", "seconds")
+def _draw_sheet(
+    path: Path, folder: Path, bench: Bench, conditions: list[Condition], cases: list[Case]
+) -> None:
+    from counterflow.bench.report.sheet import draw_sheet
+    from counterflow.images import save_png
+
+    by_name = {method.name: method for method in bench.methods}
+    methods = [by_name[each.name] for each in conditions]
+    save_png(draw_sheet(folder, methods, [case.name for case in cases]), path, None)
+
+
+def _print(summary: dict[str, Any], output: Path) -> None:
+    from counterflow.bench.figures import FIGURES, label
+
+    averages = [(name, FIGURES[name].average) for name in SHOWN]
     rows = []
-    for name, method in told["methods"].items():
+    for name, method in summary["methods"].items():
         for kind, group in [*method["categories"].items(), ("all", method["all"])]:
-            means = [group["figures"][figure]["mean"] for figure in names]
-            rows.append([name, kind or "none", group["cases"], *means])
-    show.table(["method", "kind", "cases", *names], rows)
-    errors = sum(method["all"]["errors"] for method in told["methods"].values())
+            figures = [group["figures"][figure][average] for figure, average in averages]
+            rows.append([name, kind or "none", group["cases"], *figures])
+    show.table(["method", "kind", "cases", *map(label, SHOWN)], rows)
+    errors = sum(method["all"]["errors"] for method in summary["methods"].values())
     if errors:
-        print(f"\nfailed, and tried again by another run: {errors}; {told['first error']}")
-    for note in told["notes"]:
+        print(f"\nfailed, and tried again by another run: {errors}; {summary['first error']}")
+    if summary["judge"]:
+        print(f"\n{show.judged(summary['judge'])}")
+    for note in summary["notes"]:
         print(note)
     print(f"\n{output}: counterflow report {output} draws the page")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def inversion_figures(inversion: Inversion) -> dict[str, Any]:
     """What an inversion cost and how exact it is, as far as that is known."""
     return {
-        "steps": inversion.settings.steps,
-        "iterations": inversion.settings.iterations,
+        "method": inversion.method.name,
+        "steps": inversion.method.steps,
         "forwards": inversion.forwards,
         "seconds": inversion.seconds,
         "residual": inversion.residual,

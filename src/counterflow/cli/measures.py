@@ -1,4 +1,4 @@
-"""`toybox measure`, `composed`, `obey` and `gallery`: figures and pictures of fresh scenes."""
+"""`toybox composed`, `obey` and `gallery`: figures and pictures of fresh scenes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from counterflow.cli import show
-from counterflow.cli.options import Iterations, Json, Model, Output, Steps
+from counterflow.cli.options import Json, MethodName, Model, Output, Set, pairs
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
 Count = Annotated[int, typer.Option(help="Number of fresh scenes.")]
 FirstSeed = Annotated[int, typer.Option(help="Seed of the first scene.")]
-Guidance = Annotated[float, typer.Option(help="Classifier-free guidance.")]
 
 
 GALLERY = 30
@@ -23,55 +22,8 @@ GALLERY = 30
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (measure, composed, obey, gallery):
+    for command in (composed, obey, gallery):
         app.command()(command)
-
-
-def measure(
-    count: Count = 100,
-    seed: FirstSeed = 1000,
-    steps: Steps = 30,
-    iterations: Iterations = 3,
-    guidance: Guidance = 2.0,
-    text_ratio: Annotated[float, typer.Option(help="Share of steps with the text control.")] = 1.0,
-    attention_ratio: Annotated[
-        float, typer.Option(help="Share of steps with attention injection.")
-    ] = 0.0,
-    model: Model = "toybox",
-    sheet: Annotated[
-        Path | None, typer.Option(help="Draw source, edit and truth of every case here.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Edit fresh scenes whose true edited picture is known, and print how close the edits came."""
-    from counterflow.edit.settings import EditSettings, InvertSettings
-
-    invert = InvertSettings(steps=steps, iterations=iterations)
-    settings = EditSettings(
-        guidance=guidance, text_ratio=text_ratio, attention_ratio=attention_ratio
-    )
-    _check(count, seed, model, sheet)
-    with show.progress() as progress:
-        from counterflow.bench.measure import draw_cases, measure_edits, summarise
-        from counterflow.edit.editor import Editor
-        from counterflow.toybox import judge
-
-        cases = measure_edits(
-            Editor.load(model), judge.load(), count, seed, invert, settings, progress
-        )
-    if sheet is not None:
-        from counterflow.images import save_png
-
-        save_png(draw_cases(cases), sheet, None)
-    rows = summarise(cases)
-    if json:
-        made = {"count": count, "seed": seed, "judge": judge.accuracy()}
-        made |= {"invert": invert.to_dict(), "edit": settings.to_dict(), "categories": rows}
-        show.as_json(made)
-        return
-    header = list(rows[0])
-    show.table(header, [[row[name] for name in header] for row in rows])
-    print(f"\n{_judged_by()}")
 
 
 def composed(
@@ -83,24 +35,24 @@ def composed(
     """Measure whether text features are token-local: what the paper's control rests on."""
     _check(count, seed, model, None)
     with show.progress() as progress:
-        from counterflow.bench.composed import measure_composed
+        from counterflow.bench.toy.composed import measure_composed
         from counterflow.edit.editor import Editor
         from counterflow.toybox import judge
 
         rows = measure_composed(Editor.load(model), judge.load(), count, seed, progress=progress)
     if json:
-        made = {"count": count, "seed": seed, "judge": judge.accuracy(), "categories": rows}
-        show.as_json(made)
+        facts = {"count": count, "seed": seed, "judge": judge.accuracy(), "categories": rows}
+        show.as_json(facts)
         return
     show.table(list(rows[0]), [list(row.values()) for row in rows])
-    print(f"\n{_judged_by()}")
+    print(f"\n{_judge_accuracy()}")
 
 
 def obey(
     count: Count = 500,
     seed: FirstSeed = 5000,
-    steps: Steps = 28,
-    guidance: Guidance = 3.0,
+    steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 28,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 3.0,
     model: Model = "toybox",
     sheet: Annotated[
         Path | None, typer.Option(help="Draw every picture here, the most wrong first.")
@@ -108,57 +60,66 @@ def obey(
     json: Json = False,
 ) -> None:
     """Generate from fresh captions, and print how often the pictures show what they say."""
-    from counterflow.edit.settings import check_generate
+    from counterflow.edit.checks import check_generate
 
     check_generate(steps, guidance, seed, 128, 128)
     _check(count, seed, model, sheet)
     with show.progress() as progress:
-        from counterflow.bench import judged
+        from counterflow.bench.toy import obey as obeying
         from counterflow.edit.editor import Editor
         from counterflow.toybox import judge
 
-        made = judged.obey(
+        pictures = obeying.obey(
             Editor.load(model), judge.load(), count, seed, steps, guidance, progress=progress
         )
     if sheet is not None:
         from counterflow.images import save_png
 
-        save_png(judged.draw_obeyed(made), sheet, None)
-    figures = judged.summarise_obeyed(made)
+        save_png(obeying.draw_obeyed(pictures), sheet, None)
+    figures = obeying.accuracy(pictures)
     if json:
-        asked: dict[str, Any] = {"count": count, "seed": seed, "steps": steps}
-        show.as_json(asked | {"guidance": guidance, "judge": judge.accuracy()} | figures)
+        facts: dict[str, Any] = {"count": count, "seed": seed, "steps": steps}
+        show.as_json(facts | {"guidance": guidance, "judge": judge.accuracy()} | figures)
         return
     rows = [[k, v["pictures"], v["accuracy"]] for k, v in figures["fields"].items()]
     rows += [["mean", count, figures["mean"]], ["all right", count, figures["all right"]]]
     show.table(["field", "pictures", "accuracy"], rows)
-    print(f"\n{_judged_by()}")
+    print(f"\n{_judge_accuracy()}")
 
 
 def gallery(
     output: Output,
     seed: FirstSeed = 20_000,
+    method: MethodName = None,
+    change: Set = None,
     model: Model = "toybox",
     json: Json = False,
 ) -> None:
     """Draw a row of edits for each kind, not chosen, beside their true pictures."""
     check_output(output)
     _check(GALLERY, seed, model, None)
+    from counterflow.methods import registry
+
+    variant = registry.variant(method or "ftedit", pairs(change))
     with show.progress() as progress:
-        from counterflow.bench.gallery import draw_gallery
+        from counterflow.bench.engine import Condition, Engine
+        from counterflow.bench.toy.gallery import draw_gallery
         from counterflow.edit.editor import Editor
         from counterflow.images import save_png
         from counterflow.toybox import judge
 
-        picture, good, count = draw_gallery(
-            Editor.load(model), judge.load(), seed, progress=progress
-        )
-    save_png(picture, output, {"command": "toybox gallery", "seed": seed, "model": model})
+        condition = Condition(variant.name, variant.title, variant.method)
+        engine = Engine(Editor.load(model), judge.load())
+        picture, successes, count = draw_gallery(engine, condition, seed, progress=progress)
+    record = {"command": "toybox gallery", "seed": seed, "model": model}
+    settings = {"method": variant.method.name, "settings": variant.method.to_dict()}
+    save_png(picture, output, record | settings)
     if json:
-        made = {"image": str(output), "edits": count, "successes": good}
-        show.as_json(made | {"judge": judge.accuracy()})
+        facts = {"image": str(output), "edits": count, "successes": successes}
+        show.as_json(facts | {"judge": judge.accuracy()})
     else:
-        print(f"{output}: {good} of {count} edits succeed by the judge\n{_judged_by()}")
+        edits = f"{successes} of {count} edits succeed by the judge"
+        print(f"{output}: {edits}\n{_judge_accuracy()}")
 
 
 def _check(count: int, seed: int, model: str, sheet: Path | None) -> None:
@@ -174,10 +135,7 @@ def _check(count: int, seed: int, model: str, sheet: Path | None) -> None:
         check_output(sheet)
 
 
-def _judged_by() -> str:
+def _judge_accuracy() -> str:
     from counterflow.toybox import judge
 
-    told = judge.accuracy()["round_trips"]
-    worst = min(told, key=lambda name: told[name])
-    each = ", ".join(f"{name} {value:.3f}" for name, value in told.items())
-    return f"judge on held-out round trips: {each}; worst {worst}"
+    return show.judged(judge.accuracy()["round_trips"])

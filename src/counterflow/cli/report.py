@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A benchmark's results.")],
+    folder: Annotated[Path, typer.Argument(help="Results of `bench` or `experiments`.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The page; default report.html in the folder."),
@@ -26,8 +26,9 @@ def report(
     json: Json = False,
 ) -> None:
     """Write a benchmark's tables, plots and pictures as one self-contained HTML page."""
-    from counterflow.bench.report import report as write
-    from counterflow.bench.results import read, summarise
+    from counterflow.bench.report.build import report as write
+    from counterflow.bench.report.summary import summarise
+    from counterflow.bench.results import read
 
     page = write(folder, output, pictures)
     if json:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-Progress = Callable[[str, int, int], None]
+from counterflow.progress import Progress
 
 
 @contextmanager
@@ -66,6 +66,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
                 c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
             ).rstrip()
         )
+
+
+def judged(accuracy: Mapping[str, float]) -> str:
+    """A line of the judge's accuracy by field, for tables that rest on it."""
+    worst = min(accuracy, key=lambda name: accuracy[name])
+    each = ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items())
+    return f"judge on held-out round trips: {each}; worst {worst}"
 
 
 def _text(cell: Any) -> str:

@@ -38,18 +38,20 @@ def draw(
         raise InputError(f"--count is from 1 to 1000, not {count}")
     check_output(output)
     scenes = [sample(seed + i) for i in range(count)]
-    made = [{"caption": caption(scene), "scene": scene.to_dict()} for scene in scenes]
+    described = [{"caption": caption(scene), "scene": scene.to_dict()} for scene in scenes]
     pictures = [render(scene, size) for scene in scenes]
     record = {"command": "toybox draw", "seed": seed, "size": size, "count": count}
     if count == 1:
-        save_png(pictures[0], output, record | made[0])
+        save_png(pictures[0], output, record | described[0])
     else:
         cells = [Cell(p, caption(s)) for p, s in zip(pictures, scenes, strict=True)]
         save_png(sheet(cells, min(count, 10), size), output, record)
     if json:
-        show.as_json({"image": str(output)} | (made[0] if count == 1 else {"scenes": made}))
+        show.as_json(
+            {"image": str(output)} | (described[0] if count == 1 else {"scenes": described})
+        )
     else:
-        print(made[0]["caption"] if count == 1 else output)
+        print(described[0]["caption"] if count == 1 else output)
 
 
 @app.command()
@@ -62,11 +64,11 @@ def judge(image: ImageArg, json: Json = False) -> None:
 
     reading = next(judge.load().read([picture]))
     if json:
-        show.as_json({name: vars(verdict) for name, verdict in reading.items()})
+        show.as_json({name: vars(prediction) for name, prediction in reading.items()})
     else:
         show.table(
             ["field", "value", "probability"],
-            [[name, str(v.value), v.probability] for name, v in reading.items()],
+            [[name, str(each.value), each.probability] for name, each in reading.items()],
         )
 
 
@@ -86,17 +88,17 @@ def cases(
     if per_category < 1:
         raise InputError(f"--per-category is 1 or more, not {per_category}")
     _check_size(size)
-    from counterflow.bench.toypie import write_cases
+    from counterflow.bench.sets.toypie import write_cases
     from counterflow.toybox.scene import check_fresh
 
     check_fresh(seed, 10 * per_category)
     with show.progress() as progress:
-        drawn = write_cases(output, seed, per_category, size, progress)
+        edits = write_cases(output, seed, per_category, size, progress)
     if json:
-        made = {"seed": seed, "per_category": per_category, "size": size, "cases": len(drawn)}
-        show.as_json({"folder": str(output)} | made)
+        facts = {"seed": seed, "per_category": per_category, "size": size, "cases": len(edits)}
+        show.as_json({"folder": str(output)} | facts)
     else:
-        print(f"{output}: {len(drawn)} cases")
+        print(f"{output}: {len(edits)} cases")
 
 
 @app.command()
@@ -145,7 +147,7 @@ def train(
             option = name.replace("_", "-")
             raise InputError(f"--{option} is {least} or more, not {value}")
     from counterflow.backbones.registry import check_options, pick_device
-    from counterflow.edit.settings import check_seed
+    from counterflow.edit.checks import check_seed
 
     check_seed(seed)
     check_options("toybox", device, None)
@@ -159,8 +161,8 @@ def train(
 
     where = torch.device(pick_device(device))
     chosen = recipe.choose(where, seed=seed, compile=compile, **given)
-    made: Any = recipe.train(output, chosen, stage.Log(output, print), minutes, where)
-    print(made or f"stopped after {minutes:g} minutes; run the same command to go on")
+    outcome: Any = recipe.train(output, chosen, stage.Log(output, print), minutes, where)
+    print(outcome or f"stopped after {minutes:g} minutes; run the same command to go on")
 
 
 def _check_size(size: int) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from counterflow.backbones.base import Site
-from counterflow.controls.base import RowMap
-from counterflow.controls.text import replace_rows
-from counterflow.flow import Step, Window, within
+from counterflow.controls.rows import RowMap, replace_rows
+from counterflow.flow import Step, within
+from counterflow.kinds import Window
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class AttentionControl:
 
     FTEdit replaces V in every block for 0 to 15 % of the steps, and finds that beyond about
     20 % it blocks non-rigid edits. `tokens` says whose features: the `image`'s, the
-    `text`'s (unchanged tokens only, at their own positions in the source prompt) or `both`.
+    `text`'s (unchanged tokens only, at their own positions in the source prompt), `both`, or `all`:
+    every row of both by position, edited words and padding included.
     """
 
     ratio: Window = 0.0
@@ -29,11 +30,9 @@ class AttentionControl:
 
     def wants(self, site: Site, step: Step) -> bool:
         """At the chosen parts, tokens and blocks, within the window."""
-        stream, _, part = site.kind.partition(".")
         return (
-            part != ""
-            and part in self.parts
-            and self.tokens in (stream, "both")
+            site.part in self.parts
+            and self.tokens in (site.stream, "both", "all")
             and (self.blocks is None or site.block in self.blocks)
             and within(self.ratio, step)
         )
@@ -41,7 +40,7 @@ class AttentionControl:
     def apply(
         self, site: Site, step: Step, target: Tensor, source: Tensor, rows: Sequence[RowMap]
     ) -> Tensor:
-        """Image features whole; text features row by row."""
-        if site.kind.startswith("image"):
+        """Image features whole; text features row by row, unless all are."""
+        if site.stream == "image" or self.tokens == "all":
             return source.expand_as(target)
         return replace_rows(target, source, rows)

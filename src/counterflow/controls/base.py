@@ -1,48 +1,26 @@
 """How a control meets a model: scoped hooks at the adapter's sites, told the step by the loop.
 
     with attach(backbone, controls) as session:
-        source = session.on(source_field)  # remembers the features that the controls want
-        target = session.on(target_field, rows)  # has them replaced
+        with session.running(step, parts):  # which rows of the batch are whose
+            backbone.velocity(...)
 
-Any other field passes untouched (the unconditional pass of guidance does), and after
-`attach` there is no hook.
+The rows of the source branch have their features remembered, those of targets have them replaced,
+those of the negative prompt pass untouched. One forward may hold all three, source rows first.
+After `attach` there is no hook.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from counterflow.backbones.base import Backbone, Site
-from counterflow.flow import Field, Step
-
-
-@dataclass(frozen=True)
-class RowMap:
-    """For each row of a target's text stream, its partner in the source's."""
-
-    source: tuple[int | None, ...]
-    """The source's row, or None where the target keeps its own feature."""
-    words: tuple[str, ...] = ()
-    """The word that each row spells, in lower case; empty for special tokens, or not known."""
-    padding: frozenset[int] = frozenset()
-    """The target's rows of padding."""
-
-    def only(self, on: Callable[[str], bool]) -> RowMap:
-        """The partners of those rows alone whose words satisfy `on`."""
-        words = self.words or ("",) * len(self.source)
-        kept = {word: on(word) for word in set(words)}
-        pairs = zip(self.source, words, strict=True)
-        return replace(self, source=tuple(i if kept[word] else None for i, word in pairs))
-
-    def without_padding(self) -> RowMap:
-        """The same, but padding has no partner."""
-        rows = enumerate(self.source)
-        return replace(self, source=tuple(None if j in self.padding else i for j, i in rows))
+from counterflow.controls.rows import RowMap
+from counterflow.flow import Branch, Step
 
 
 @runtime_checkable
@@ -63,21 +41,30 @@ class Control(Protocol):
         ...
 
 
+Evaluation = tuple[str, int, int]
+"""Stage, interval and number within it: which evaluation of the source features are of."""
+
+
+def evaluation(step: Step) -> Evaluation:
+    """The key of a step's features."""
+    return step.stage, step.index, step.evaluation
+
+
 @dataclass
 class Features:
-    """Source features by step and site: what further targets of one inversion need not recompute.
+    """Source features by evaluation and site: what further targets need not compute again.
 
     Features beyond `budget` bytes are kept for the running step only.
     """
 
     budget: int = 2 << 30
-    kept: dict[tuple[int, str], Tensor] = field(default_factory=dict)
-    passing: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    kept: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
+    passing: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
     size: int = 0
 
     def put(self, step: Step, site: Site, value: Tensor) -> None:
         """Remember a copy of the source's features."""
-        key = (step.index, site.name)
+        key = (evaluation(step), site.name)
         if key in self.kept:
             return
         value = value.detach().clone()
@@ -89,8 +76,8 @@ class Features:
             self.passing[key] = value
 
     def get(self, step: Step, site: Site) -> Tensor | None:
-        """The source's features at a step and site, if they are known."""
-        key = (step.index, site.name)
+        """The source's features of an evaluation at a site, if they are known."""
+        key = (evaluation(step), site.name)
         return self.passing.get(key, self.kept.get(key))
 
     def clear(self) -> None:
@@ -104,8 +91,20 @@ class Features:
         self.passing.clear()
 
 
+@dataclass(frozen=True)
+class Part:
+    """Consecutive rows of a forward's batch: whose they are, and what is to happen to them."""
+
+    branch: Branch
+    rows: slice
+    features: Step
+    """The evaluation whose source features these rows give (source) or take (target)."""
+    maps: Sequence[RowMap] = ()
+    """For targets, one map for each row."""
+
+
 class Session:
-    """Attached controls, and the step that the loop says is running."""
+    """Attached controls, and the forward that the loop says is running."""
 
     def __init__(
         self, sites: Sequence[Site], controls: Sequence[Control], features: Features
@@ -114,51 +113,62 @@ class Session:
         self.controls = controls
         self.features = features
         self._step: Step | None = None
-        self._rows: Sequence[RowMap] = ()
+        self._parts: Sequence[Part] = ()
 
-    def on(self, field: Field, rows: Sequence[RowMap] = ()) -> Field:
-        """The same field, with the hooks told which step and branch each forward belongs to.
-
-        `rows` are the maps of the targets that the field's batch holds.
-        """
-
-        def told(x: Tensor, step: Step) -> Tensor:
-            self._step, self._rows = step, rows
-            try:
-                return field(x, step)
-            finally:
-                self._step, self._rows = None, ()
-
-        return told
+    @contextmanager
+    def running(self, step: Step, parts: Sequence[Part]) -> Iterator[None]:
+        """Inside, a forward is made whose batch has these parts."""
+        self._step, self._parts = step, parts
+        try:
+            yield
+        finally:
+            self._step, self._parts = None, ()
 
     def active(self, site: Site, step: Step) -> list[Control]:
         """The controls that act at a site in a step."""
         return [control for control in self.controls if control.wants(site, step)]
 
-    def lacks_source(self, step: Step) -> bool:
-        """Whether a control will need source features at this step that are not known yet."""
+    def lacks(self, step: Step, features: Step | None = None) -> bool:
+        """Whether a control at this step will need source features that are not known yet.
+
+        `features` is the evaluation that they are of, where it is not the step's own.
+        """
+        key = features or step
         return any(
-            self.active(site, step) and self.features.get(step, site) is None for site in self.sites
+            self.active(site, step) and self.features.get(key, site) is None for site in self.sites
         )
 
     def on_output(self, site: Site, output: Any) -> Any:
-        """What a site's hook does: remember on the source branch, replace on the target's."""
+        """What a site's hook does: remember the source's rows, replace those of targets."""
         step = self._step
-        if step is None or step.branch == "negative":
-            return output
-        controls = self.active(site, step)
-        if not controls:
+        controls = self.active(site, step) if step is not None else []
+        if step is None or not controls:
             return output
         value = site.read(output)
-        if step.branch == "source":
-            self.features.put(step, site, value)
+        pieces = [self._piece(site, step, controls, value, part) for part in self._parts]
+        if all(new is None for new in pieces):
             return output
-        source = self.features.get(step, site)
+        value = value.clone()
+        for part, new in zip(self._parts, pieces, strict=True):
+            if new is not None:
+                value[part.rows] = new
+        return site.write(output, value)
+
+    def _piece(
+        self, site: Site, step: Step, controls: Sequence[Control], value: Tensor, part: Part
+    ) -> Tensor | None:
+        """New features of a part's rows, or None where they stay."""
+        if part.branch == "source":
+            self.features.put(part.features, site, value[part.rows])
+        if part.branch != "target":
+            return None
+        source = self.features.get(part.features, site)
         if source is None:
             raise RuntimeError(f"no source features at step {step.index}, site {site.name}")
+        new, source = value[part.rows], source.to(value)
         for control in controls:
-            value = control.apply(site, step, value, source.to(value), self._rows)
-        return site.write(output, value)
+            new = control.apply(site, step, new, source, part.maps)
+        return new
 
 
 @contextmanager

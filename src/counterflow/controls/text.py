@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from counterflow.backbones.base import Site
-from counterflow.controls.base import RowMap
-from counterflow.flow import Step, Window, within
+from counterflow.controls.rows import RowMap, held, replace_rows
+from counterflow.flow import Step, within
+from counterflow.kinds import Window
 
 
 @dataclass(frozen=True)
@@ -32,28 +33,15 @@ class TextControl:
         """At every chosen block's text features, within any window."""
         chosen = self.blocks is None or site.block in self.blocks
         windows = (self.ratio, *self.words.values())
-        return site.kind == "text" and chosen and any(within(window, step) for window in windows)
+        here = site.part == "modulated" and site.stream == "text"
+        return here and chosen and any(within(window, step) for window in windows)
 
     def apply(
         self, site: Site, step: Step, target: Tensor, source: Tensor, rows: Sequence[RowMap]
     ) -> Tensor:
         """Replace unchanged rows, on a copy; edited rows keep their own features."""
-
-        def on(word: str) -> bool:
-            return within(self.words.get(word, self.ratio), step)
-
-        held = [each if self.padding else each.without_padding() for each in rows]
-        return replace_rows(target, source, [each.only(on) for each in held])
-
-
-def replace_rows(target: Tensor, source: Tensor, rows: Sequence[RowMap]) -> Tensor:
-    """A copy of `target` `[b, n, w]`; row `j` of picture `b` is the source's row `rows[b]` names.
-
-    `source` is `[1, m, w]`; rows that have no partner stay. Raises ValueError unless there is one
-    map for each picture.
-    """
-    out = target.clone()
-    for picture, each in zip(out, rows, strict=True):
-        to = [j for j, i in enumerate(each.source) if i is not None]
-        picture[to] = source[0, [i for i in each.source if i is not None]]
-    return out
+        default = within(self.ratio, step)
+        words = tuple((word, within(window, step)) for word, window in self.words.items())
+        return replace_rows(
+            target, source, [held(each, default, words, self.padding) for each in rows]
+        )

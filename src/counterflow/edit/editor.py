@@ -1,137 +1,187 @@
-"""Invert a picture once; edit it to any number of targets.
+"""Invert a picture once; edit it to any number of targets, by any method.
 
 editor = Editor.load("toybox")
 inversion = editor.invert(picture, "a red cat on the grass")
-inversion.edit("a blue cat on the grass").image.save("blue.png")
+editor.edit(inversion, "a blue cat on the grass").image.save("blue.png")
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from counterflow import images
-from counterflow.backbones.base import Backbone
+from counterflow.backbones.base import Conditioning
+from counterflow.controls.align import changed_words
+from counterflow.edit import masks, pictures, store
+from counterflow.edit.checks import check_seed, chosen, fitting
+from counterflow.edit.generator import Generator
 from counterflow.edit.inversion import Inversion
-from counterflow.edit.pictures import to_picture
-from counterflow.edit.prompting import check_blocks, embed
 from counterflow.edit.result import Edit, Reconstruction
-from counterflow.edit.run import Progress, Run
-from counterflow.edit.settings import EditSettings, InvertSettings, check_generate
-from counterflow.errors import InputError
-from counterflow.flow import Latent, passes
-from counterflow.inversion import trajectory as loop
-from counterflow.inversion.ddim import DDIM
-from counterflow.inversion.solvers import Euler, FixedPoint
-from counterflow.inversion.trajectory import Trajectory
+from counterflow.errors import InputError, NumericsError
+from counterflow.flow import Latent
+from counterflow.methods import base
+from counterflow.methods.base import Method
+from counterflow.methods.run import Run
+from counterflow.progress import Progress
+from counterflow.solvers import trajectory as loops
+from counterflow.solvers.trajectory import Trajectory
 
-__all__ = ["Edit", "EditSettings", "Editor", "Inversion", "InvertSettings", "Reconstruction"]
+__all__ = ["Edit", "Editor", "Inversion", "Reconstruction"]
 
 
-class Editor:
-    """A backbone with the operations on it."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        self.backbone = backbone
-        self.negative = backbone.embed("")
-
-    @classmethod
-    def load(
-        cls, model: str = "toybox", device: str | None = None, dtype: str | None = None
-    ) -> Editor:
-        """Load a model by name, folder or repository; see `load_backbone`."""
-        from counterflow.backbones.registry import load_backbone
-
-        return cls(load_backbone(model, device, dtype))
-
-    def check(self, settings: EditSettings) -> None:
-        """Refuse, with InputError, what this model cannot do, before any work is done."""
-        check_blocks(self.backbone, settings)
+class Editor(Generator):
+    """A model with the operations on pictures: invert, edit, reconstruct."""
 
     def invert(
         self,
         image: Image.Image | str | Path,
         prompt: str,
-        settings: InvertSettings | None = None,
+        method: Method | str = "ftedit",
         progress: Progress | None = None,
-        **options: Any,
+        **settings: Any,
     ) -> Inversion:
-        """Find the noise that the model would make this picture from (stage I).
+        """Make a picture ready to be edited by a method: most of them find its noise.
 
-        `options` override fields of `settings`. The picture is worked on at a size that the
-        model can take and about the area that it was made for; results have its own size.
+        `settings` override the method's. The picture is worked on at a size that the model can
+        take and about the area that it was made for; results have its own size.
         """
-        settings = replace(settings or InvertSettings(), **options)
+        how = chosen(method, settings)
+        how.check_model(self.backbone)
         picture = images.load(image) if isinstance(image, str | Path) else images.normalise(image)
         size = images.fit(picture.size, self.backbone.area, self.backbone.multiple)
         pixels = torch.from_numpy(images.to_array(picture, size))[None]
-        expected = settings.steps * (settings.iterations + 1) * passes(settings.guidance)
-        run = Run(self.backbone, self.negative, "inverting", expected, progress)
-        conditioning = embed(self.backbone, prompt)
-        grid = self.backbone.grid(settings.steps, size)
-        rule = DDIM if settings.solver == "ddim" else FixedPoint
-        solver = rule(settings.iterations, settings.average, settings.window)
-        latent = self.backbone.encode(pixels)
-        stored = loop.invert(solver, run.field(conditioning, settings.guidance), latent, grid)
-        return Inversion(
-            self.backbone,
-            self.negative,
-            picture,
-            size,
-            prompt,
-            conditioning,
-            stored,
-            settings,
-            run.forwards,
-            run.seconds,
-        )
+        return self._invert(picture, size, prompt, self.backbone.encode(pixels), how, progress)
 
-    def generate(
+    def edit(
         self,
-        prompt: str,
-        steps: int = 28,
-        guidance: float = 3.0,
+        inversion: Inversion,
+        target: str,
+        method: Method | str | None = None,
+        **options: Any,
+    ) -> Edit:
+        """Make the picture that the target prompt describes; takes what `edit_batch` takes."""
+        return self.edit_batch(inversion, [target], method, **options)[0]
+
+    def edit_batch(
+        self,
+        inversion: Inversion,
+        targets: Sequence[str],
+        method: Method | str | None = None,
+        mask: np.ndarray | None = None,
+        exact_background: bool = False,
+        noise: Latent | None = None,
         seed: int = 0,
-        size: tuple[int, int] | None = None,
         progress: Progress | None = None,
-        solver: str = "euler",
-    ) -> tuple[Image.Image, Trajectory]:
-        """Generate a (width, height) picture, and its trajectory.
+        **settings: Any,
+    ) -> list[Edit]:
+        """Make the pictures that the target prompts describe, all in one batch.
 
-        By Euler this is the model's own pipeline from a CPU generator of this seed, called with
-        `max_sequence_length` as the adapter has it (its tokenizer's limit, at most 256). DDIM
-        (`solver="ddim"`) between the same noise levels is equal to it but for rounding.
+        The method is the inversion's own unless another is given; `settings` override its.
+        `mask` is bool `[height, width]` at the picture's size; outside it the latents are the
+        source's own, and the pixels those of the source's round trip through the autoencoder, or
+        with `exact_background` the picture's. `noise` `[1, c, h, w]` starts the targets elsewhere
+        than the source: another scene, to which the text control alone carries the source's
+        subject. `seed` seeds the noise of methods that draw any. What is known of the source from
+        earlier edits of this inversion is not computed again.
         """
-        size = size or self.square
-        check_generate(steps, guidance, seed, *size, solver)
-        multiple, longest = self.backbone.multiple, self.backbone.longest
-        if any(s % multiple or s > longest for s in size):
-            raise InputError(
-                f"width and height are multiples of {multiple} up to {longest}, not {size}"
-            )
-        expected = steps * passes(guidance)
-        run = Run(self.backbone, self.negative, "generating", expected, progress)
-        velocity = run.field(embed(self.backbone, prompt), guidance)
-        rule = DDIM() if solver == "ddim" else Euler()
-        grid = self.backbone.grid(steps, size)
-        made = loop.generate(rule, velocity, self.noise(seed, size), grid)
-        return self.picture(made[-1], size), made
+        how = fitting(method, settings, inversion, noise)
+        how.check_model(self.backbone)
+        check_seed(seed)
+        if not targets:
+            raise InputError("an edit needs a target")
+        for target in targets:
+            how.check_prompts(inversion.prompt, target)
+        opened = None
+        if mask is not None:
+            opened = pictures.cells(mask, inversion.picture.size, inversion.image)
+        prompts = [self.embed(target) for target in targets]
+        run = self._run("editing", inversion, how, prompts, seed, progress)
+        run.begin = noise
+        known = inversion.trajectory if how.inversion else None
+        try:
+            latents = base.edit(how, run, known, opened)
+        except NumericsError:
+            inversion.features.clear()  # they may be what is not finite
+            inversion.residuals.clear()
+            raise
+        if len(run.errors) == run.grid.steps:
+            inversion.latent_error = run.errors[run.grid.steps - 1]
+        images = [
+            self._image(latent[None], inversion, mask, exact_background) for latent in latents[-1]
+        ]
+        return _edits(inversion, how, run, latents, images)
 
-    @property
-    def square(self) -> tuple[int, int]:
-        """The size that the model was made for, as a square."""
-        side = round(self.backbone.area**0.5)
-        return side, side
+    def after(
+        self, inversion: Inversion, edit: Edit, progress: Progress | None = None
+    ) -> Inversion:
+        """The next turn: an edit as the source.
 
-    def noise(self, seed: int, size: tuple[int, int]) -> Latent:
-        """The noise that a seed begins a picture of (width, height) with, `[1, c, h, w]`."""
-        generator = torch.Generator().manual_seed(seed)
-        shape = self.backbone.latent_shape(size)
-        return torch.randn(1, *shape, generator=generator).to(self.backbone.device)
+        A method that follows any trajectory takes the one that the edit went: nothing is inverted,
+        and what its unguided source branch lacks, velocity compensation adds, so it too is exact.
+        Another method inverts the edit's latent.
+        """
+        turn = self._invert(
+            edit.image,
+            inversion.size,
+            edit.target,
+            edit.latent,
+            edit.method,
+            progress,
+            edit.trajectory,
+        )
+        turn.round_trip = edit.image  # it came out of the autoencoder, and masks hold in it
+        return turn
+
+    def auto_mask(
+        self,
+        inversion: Inversion,
+        target: str,
+        threshold: float = 0.15,
+        noise_levels: int = 6,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """A bool mask `[height, width]` of where the target prompt wants another picture.
+
+        For two forwards at each of so many noise levels; `threshold`, from 0 to 1, is that of
+        `counterflow.controls.blend.difference_mask`: lower is larger.
+        """
+        prompts = [self.embed(target)]
+        run = self._run("masking", inversion, inversion.method, prompts, 0, progress)
+        steps = masks.compared_steps(run.grid, noise_levels)
+        cells = masks.find_mask(run, inversion.trajectory, threshold, steps)
+        inversion.mask_forwards += run.forwards
+        return pictures.stretched(cells, inversion.picture.size)
+
+    def reconstruct(
+        self, inversion: Inversion, compensate: bool = True, progress: Progress | None = None
+    ) -> Reconstruction:
+        """The source from its noise, guided as it was inverted: exact if compensated."""
+        known, how = inversion.trajectory, inversion.method.inversion
+        if known is None or how is None:
+            raise InputError(f"{inversion.method.name} inverts nothing: there is no noise to use")
+        run = self._run("reconstructing", inversion, inversion.method, (), 0, progress)
+        run.expected = run.grid.steps - known.first
+        velocity = run.velocity(how.prompt, how.guidance)
+        landed, residuals = loops.reconstruct(velocity, known, compensate, run.done)
+        error = (landed - known[-1]).abs().max().item()
+        inversion.residuals.update(residuals)
+        if compensate:
+            inversion.latent_error = error
+        picture = self.picture(landed, inversion.picture.size)
+        return Reconstruction(picture, landed, error, run.forwards, run.seconds)
+
+    def check(self, inversion: Inversion, progress: Progress | None = None) -> None:
+        """Measure `residuals` and `latent_error` where no edit has, by a reconstruction."""
+        steps = 0 if inversion.trajectory is None else len(inversion.trajectory.latents) - 1
+        if steps and (inversion.latent_error is None or len(inversion.residuals) < steps):
+            inversion.check_forwards += self.reconstruct(inversion, progress=progress).forwards
 
     def from_trajectory(
         self, picture: Image.Image, prompt: str, trajectory: Trajectory
@@ -140,11 +190,119 @@ class Editor:
 
         The source branch follows it by velocity compensation, whatever guidance it was made with.
         """
-        settings = InvertSettings(steps=trajectory.grid.steps, iterations=0)
-        return Inversion.known(
-            self.backbone, self.negative, picture, picture.size, prompt, trajectory, settings
+        how = chosen("ftedit", {"steps": trajectory.grid.steps, "iterations": 0})
+        latent = trajectory[-1]
+        return self._invert(picture, picture.size, prompt, latent, how, None, trajectory)
+
+    def open(self, path: str | Path) -> Inversion:
+        """Read an inversion that `save` wrote, for the model that made it, wherever that lies now.
+
+        Raises InputError for a file that is none, ModelError for another model's.
+        """
+        stored = store.read(path)
+        store.check_model(stored, path, self.backbone)
+        return store.restored(stored, self.backbone, self.embed(stored.prompt))
+
+    def save(self, inversion: Inversion, path: str | Path, half: bool = False) -> None:
+        """Write an inversion as a safetensors file that `open` reads, at half the size if `half`.
+
+        Compensation is exact for what is stored, whatever its precision.
+        """
+        store.write(path, inversion, half)
+
+    def round_trip(self, inversion: Inversion) -> Image.Image:
+        """The inversion's picture through the autoencoder and back."""
+        if inversion.round_trip is None:
+            inversion.round_trip = self.picture(inversion.image, inversion.picture.size)
+        return inversion.round_trip
+
+    def _invert(
+        self,
+        picture: Image.Image,
+        size: tuple[int, int],
+        prompt: str,
+        image: Latent,
+        how: Method,
+        progress: Progress | None,
+        known: Trajectory | None = None,
+    ) -> Inversion:
+        """The record of a picture, by a method's inversion unless its trajectory is known."""
+        made = Inversion(
+            picture,
+            size,
+            prompt,
+            self.embed(prompt),
+            image,
+            known,
+            how,
+            self.backbone.identity,
+            recorded=known is not None,
+        )
+        if known is None:
+            run = self._run("inverting", made, how, (), 0, progress)
+            run.expected = how.steps - (how.inversion.stop if how.inversion else 0)
+            made.trajectory = how.invert(run)
+            made.forwards, made.seconds = run.forwards, run.seconds
+        return made
+
+    def _run(
+        self,
+        label: str,
+        inversion: Inversion,
+        how: Method,
+        targets: Sequence[Conditioning],
+        seed: int,
+        progress: Progress | None,
+    ) -> Run:
+        """A run on an inversion's picture, over its own grid or, without one, the method's."""
+        known = inversion.trajectory if how.inversion else None
+        return Run(
+            self.backbone,
+            inversion.image,
+            known.grid if known else self.backbone.grid(how.steps, inversion.size),
+            inversion.conditioning,
+            self.negative,
+            targets,
+            [how.row_map(inversion.conditioning, each) for each in targets],
+            inversion.features,
+            seed=seed,
+            rows=self.rows,
+            label=label,
+            progress=progress,
+            residuals=inversion.residuals,
         )
 
-    def picture(self, latent: Latent, size: tuple[int, int]) -> Image.Image:
-        """Decode a latent to a picture of (width, height)."""
-        return to_picture(self.backbone, latent, size)
+    def _image(
+        self, latent: Latent, inversion: Inversion, mask: np.ndarray | None, exact: bool
+    ) -> Image.Image:
+        """An edit's picture; outside the mask the source's."""
+        made = self.picture(latent, inversion.picture.size)
+        if mask is None:
+            return made
+        outside = inversion.picture if exact else self.round_trip(inversion)
+        return pictures.composite(made, outside, mask)
+
+
+def _edits(
+    inversion: Inversion, how: Method, run: Run, latents: Tensor, images: Sequence[Image.Image]
+) -> list[Edit]:
+    """The results of a run: the first target bears the cost of what all share."""
+    own, shared = run.own // len(images), run.forwards - run.own
+    known = inversion.trajectory if how.follows else None
+    return [
+        Edit(
+            image,
+            row[-1:],
+            None if known is None else known.joined(row),
+            prompt.prompt,
+            how,
+            own + shared * (n == 0),
+            run.seconds / len(images),
+            tuple(changed_words(inversion.prompt, prompt.prompt)),
+            prompt.cut,
+            prompt.unknown,
+        )
+        for n, (image, row, prompt) in enumerate(
+            zip(images, latents.unbind(1), run.targets, strict=True)
+        )
+    ]

@@ -12,7 +12,6 @@ from counterflow.backbones.base import Backbone
 from counterflow.controls.blend import latent_mask
 from counterflow.errors import InputError
 from counterflow.flow import Latent
-from counterflow.inversion.trajectory import Trajectory
 
 
 def to_picture(backbone: Backbone, latent: Latent, size: tuple[int, int]) -> Image.Image:
@@ -26,16 +25,15 @@ def composite(inside: Image.Image, outside: Image.Image, mask: np.ndarray) -> Im
     return Image.composite(inside, outside.convert("RGB"), Image.fromarray(mask))
 
 
-def cells(mask: np.ndarray, size: tuple[int, int], trajectory: Trajectory) -> Tensor:
+def cells(mask: np.ndarray, size: tuple[int, int], latent: Latent) -> Tensor:
     """The latent's cells that a mask opens, `[1, 1, h, w]`; InputError if it has another size."""
     if mask.shape != size[::-1]:
         raise InputError(
             f"the mask is {mask.shape[::-1]} pixels, the picture {size}; "
             "draw it at the picture's size"
         )
-    rows, columns = trajectory.latents.shape[-2:]
-    opened = latent_mask(torch.from_numpy(mask.astype(bool)), rows, columns)
-    return opened.to(trajectory.latents.device)
+    rows, columns = latent.shape[-2:]
+    return latent_mask(torch.from_numpy(mask.astype(bool)), rows, columns).to(latent.device)
 
 
 def stretched(cells: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Inversions as files: safetensors with the trajectory, the picture and what made them."""
+"""Inversions as files: safetensors with the trajectory, the picture and what made them.
+
+Version 2 names its method; version 1, of before there were methods, is read as FTEdit's.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,20 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from counterflow.backbones.base import Backbone
-from counterflow.edit.settings import InvertSettings
-from counterflow.errors import CounterflowError, InputError, ModelError
+from counterflow.backbones.base import Backbone, Conditioning
+from counterflow.edit.inversion import Inversion
+from counterflow.edit.legacy import ftedit_settings
+from counterflow.errors import InputError, ModelError
 from counterflow.flow import Grid
 from counterflow.images import save_bytes_atomically
-from counterflow.inversion.trajectory import Trajectory
+from counterflow.methods.base import Method
+from counterflow.methods.registry import from_record
+from counterflow.solvers.trajectory import Trajectory
 
-VERSION = 1
+VERSION = 2
 SUFFIX = ".safetensors"
+DAMAGED = (SafetensorError, KeyError, IndexError, TypeError, ValueError, OSError)
+"""What a file that is none of ours may raise."""
 
 
 @dataclass(frozen=True)
@@ -33,32 +41,38 @@ class Stored:
     prompt: str
     size: tuple[int, int]
     trajectory: Trajectory
-    settings: InvertSettings
+    method: Method
     forwards: int
     seconds: float
+    recorded: bool
     picture: Image.Image
 
 
-def write(path: str | Path, stored: Stored, half: bool) -> None:
-    """Write an inversion, whole or not at all."""
+def write(path: str | Path, inversion: Inversion, half: bool) -> None:
+    """Write an inversion, whole or not at all; InputError where nothing was inverted."""
     if Path(path).suffix.lower() != SUFFIX:
         raise InputError(f"{path} must end in {SUFFIX}")
+    if inversion.trajectory is None:
+        raise InputError(f"{inversion.method.name} inverts nothing: there is nothing to store")
     kind = torch.float16 if half else torch.float32
     tensors = {
-        "latents": stored.trajectory.latents.detach().cpu().to(kind).contiguous(),
-        "picture": torch.from_numpy(np.array(stored.picture.convert("RGB"))),
+        "latents": inversion.trajectory.latents.detach().cpu().to(kind).contiguous(),
+        "picture": torch.from_numpy(np.array(inversion.picture.convert("RGB"))),
     }
-    known = {
+    record = {
         "version": VERSION,
-        "model": stored.model,
-        "prompt": stored.prompt,
-        "size": list(stored.size),
-        "sigmas": list(stored.trajectory.grid.sigmas),
-        "settings": stored.settings.to_dict(),
-        "forwards": stored.forwards,
-        "seconds": stored.seconds,
+        "model": inversion.model,
+        "prompt": inversion.prompt,
+        "size": list(inversion.size),
+        "sigmas": list(inversion.trajectory.grid.sigmas),
+        "first": inversion.trajectory.first,
+        "method": inversion.method.name,
+        "settings": inversion.method.to_dict(),
+        "forwards": inversion.forwards,
+        "seconds": inversion.seconds,
+        "recorded": inversion.recorded,
     }
-    save_bytes_atomically(path, to_bytes(tensors, {"counterflow": json.dumps(known)}))
+    save_bytes_atomically(path, to_bytes(tensors, {"counterflow": json.dumps(record)}))
 
 
 def read(path: str | Path) -> Stored:
@@ -68,34 +82,38 @@ def read(path: str | Path) -> Stored:
         raise InputError(f"{path}: there is no such file")
     try:
         with safe_open(path, "pt") as file:
-            known = json.loads((file.metadata() or {})["counterflow"])
-            if known["version"] != VERSION:
-                made = f"{path} is an inversion of version {known['version']}"
-                raise InputError(f"{made}, this reads version {VERSION}: invert again")
+            record = json.loads((file.metadata() or {})["counterflow"])
+            version = record["version"]
             latents, picture = (file.get_tensor(name) for name in ("latents", "picture"))
-        return _stored(known, latents, picture)
-    except CounterflowError:
-        raise
-    except (SafetensorError, KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        if version in (1, VERSION):
+            return _stored(record, latents, picture)
+    except (*DAMAGED, InputError) as error:
         raise InputError(f"{path} is no inversion, or damaged ({error}): invert again") from None
+    made = f"{path} is an inversion of version {version}"
+    raise InputError(f"{made}, this reads versions 1 to {VERSION}: invert again")
 
 
-def _stored(known: dict[str, Any], latents: torch.Tensor, picture: torch.Tensor) -> Stored:
-    width, height = (int(n) for n in known["size"])
-    trajectory = Trajectory(latents.float(), Grid(tuple(known["sigmas"])))
-    settings = InvertSettings.from_dict(known["settings"])
-    if settings.steps != trajectory.grid.steps:
-        raise ValueError(f"its settings say {settings.steps} steps")
+def _stored(record: dict[str, Any], latents: torch.Tensor, picture: torch.Tensor) -> Stored:
+    width, height = (int(n) for n in record["size"])
+    grid = Grid(tuple(record["sigmas"]))
+    trajectory = Trajectory(latents.float(), grid, int(record.get("first", 0)))
+    if record["version"] == 1:
+        method = from_record("ftedit", ftedit_settings(record["settings"], {}))
+    else:
+        method = from_record(str(record["method"]), record["settings"])
+    if method.steps != grid.steps:
+        raise ValueError(f"its settings say {method.steps} steps")
     if not torch.isfinite(trajectory.latents).all():
         raise ValueError("its latents are not finite")
     return Stored(
-        str(known["model"]),
-        str(known["prompt"]),
+        str(record["model"]),
+        str(record["prompt"]),
         (width, height),
         trajectory,
-        settings,
-        int(known["forwards"]),
-        float(known["seconds"]),
+        method,
+        int(record["forwards"]),
+        float(record["seconds"]),
+        bool(record.get("recorded", False)),
         Image.fromarray(picture.numpy()),
     )
 
@@ -108,3 +126,22 @@ def check_model(stored: Stored, path: str | Path, backbone: Backbone) -> None:
     shape = tuple(stored.trajectory.latents.shape[1:])
     if shape != backbone.latent_shape(stored.size):
         raise InputError(f"{path} holds latents {shape}, which are not of a picture {stored.size}")
+
+
+def restored(stored: Stored, backbone: Backbone, conditioning: Conditioning) -> Inversion:
+    """The inversion that a file holds, on its model's device."""
+    latents = stored.trajectory.latents.to(backbone.device)
+    trajectory = Trajectory(latents, stored.trajectory.grid, stored.trajectory.first)
+    return Inversion(
+        stored.picture,
+        stored.size,
+        stored.prompt,
+        conditioning,
+        trajectory[-1],
+        trajectory,
+        stored.method,
+        backbone.identity,
+        stored.forwards,
+        stored.seconds,
+        stored.recorded,
+    )

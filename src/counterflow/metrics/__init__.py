@@ -1,4 +1,4 @@
-"""Metrics: pure functions of two pictures and a region; each says which direction is better.
+"""Metrics: pure functions of two pictures and a region.
 
 Pictures are uint8 arrays `[height, width, 3]`, regions bool arrays `[height, width]`. What needs no
 weights is here; `lpips`, `structure` and `clip` load theirs, and `table` measures all in a profile.

@@ -1,4 +1,4 @@
-"""Every metric of an edit in one table, with its region and direction, in two profiles.
+"""Every metric of an edit in one table, with its region, in two profiles.
 
 - `corrected` is the mean over the pixels that count; LPIPS sees all of both pictures and averages
   its map.
@@ -53,12 +53,11 @@ def blackened(picture: Picture, where: Region) -> Picture:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name, the region it is of, and whether a higher value is better."""
+    """A metric's name and the region it is of; which direction is better, `bench.figures` says."""
 
     name: str
     region: str
     """`background` (outside the mask), `whole` or `edited` (inside the mask)."""
-    higher: bool
     of: Callable[[View, Any], float | None]
     """Its value, given what it needs."""
     needs: str | None = None
@@ -80,15 +79,24 @@ def _clip(view: View, network: Any) -> float | None:
 
 
 METRICS = (
-    Metric("structure", "whole", False, _structure, "structure", 1e3),
-    Metric("PSNR", "background", True, lambda view, _: psnr(*view.compared)),
-    Metric("LPIPS", "background", False, lambda v, net: net.distance(*v.compared), "lpips", 1e3),
-    Metric("MSE", "background", False, lambda view, _: mse(*view.compared), scale=1e4),
-    Metric("SSIM", "background", True, lambda view, _: ssim(*view.compared), scale=1e2),
-    Metric("CLIP whole", "whole", True, _clip, "clip"),
-    Metric("CLIP edited", "edited", True, _clip, "clip"),
+    Metric("structure", "whole", _structure, "structure", 1e3),
+    Metric("PSNR", "background", lambda view, _: psnr(*view.compared)),
+    Metric("LPIPS", "background", lambda v, net: net.distance(*v.compared), "lpips", 1e3),
+    Metric("MSE", "background", lambda view, _: mse(*view.compared), scale=1e4),
+    Metric("SSIM", "background", lambda view, _: ssim(*view.compared), scale=1e2),
+    Metric("CLIP whole", "whole", _clip, "clip"),
+    Metric("CLIP edited", "edited", _clip, "clip"),
 )
 """In the papers' order. `CLIP edited` sees black outside the mask in both profiles."""
+
+
+def background_psnr(
+    source: Picture, edited: Picture, mask: Region, profile: str = "corrected"
+) -> float | None:
+    """The `PSNR` of `measure` alone, outside the mask; None where that is nothing."""
+    if mask.all():
+        return None
+    return psnr(*View(source, edited, ~mask, None, profile == "pie-compat").compared)
 
 
 def measure(

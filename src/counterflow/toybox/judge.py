@@ -30,14 +30,14 @@ WIDTHS = (3, 32, 64, 128, 192, 256)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Prediction:
     """A field's most probable value, and its probability."""
 
     value: Any
     probability: float
 
 
-Reading = dict[str, Verdict]
+Reading = dict[str, Prediction]
 """By field. What hangs on a thing (its colour and count) is left out where there is none."""
 
 
@@ -77,7 +77,7 @@ class Judge(nn.Module):
         readings = []
         for i in range(len(pictures)):
             reading = {
-                name: Verdict(VALUES[name][int(where[i])], float(probability[i]))
+                name: Prediction(VALUES[name][int(where[i])], float(probability[i]))
                 for name, (probability, where) in best.items()
             }
             if reading["thing"].value == "none":

@@ -13,8 +13,8 @@ from counterflow.bench.experiments import (
 from counterflow.bench.experiments.base import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
-    made.name: made
-    for made in (
+    each.name: each
+    for each in (
         iterations.EXPERIMENT,
         compensation.EXPERIMENT,
         text.EXPERIMENT,

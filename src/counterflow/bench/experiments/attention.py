@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from counterflow.bench import plots
-from counterflow.bench.cases import Case
+from counterflow.bench.engine import Condition, condition
 from counterflow.bench.experiments import base
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Column, Row, Section, Table, Verdict
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Row, Section, Table, Verdict
+from counterflow.bench.sets.cases import Case
 from counterflow.bench.stats import Interval, difference_of_differences, paired_difference
-from counterflow.edit.settings import EditSettings, InvertSettings
 
 RATIOS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)
 POSE = "change pose"
@@ -32,10 +32,9 @@ def choose(cases: Sequence[Case], count: int) -> list[Case]:
     return pose[:size] + others[:size]
 
 
-def queries(steps: int) -> dict[str, Query]:
-    invert = InvertSettings(steps=steps)
+def conditions(steps: int) -> dict[str, Condition]:
     return {
-        str(r): Query(invert, EditSettings(attention_ratio=r, attention_tokens="both"))
+        str(r): condition("ftedit", steps=steps, attention_ratio=r, attention_tokens="both")
         for r in RATIOS
     }
 
@@ -53,25 +52,25 @@ def conclude(answers: Answers) -> Section:
         "Attention ratios above 20 % lower the success of pose edits more than of others.",
         base.all_of(base.above(_loss(pose, beyond)), base.above(excess)),
         f"Success lost from 20 % to the mean of 40, 70 and 100 %: by pose edits "
-        f"{base.said(_loss(pose, beyond))}, by others {base.said(_loss(others, beyond))}; "
-        f"pose loses {base.said(excess)} more.",
+        f"{base.in_words(_loss(pose, beyond))}, by others {base.in_words(_loss(others, beyond))}; "
+        f"pose loses {base.in_words(excess)} more.",
     )
     both = [(part, figure) for figure in ("success", "PSNR") for part in (pose, others)]
     rows: list[Row] = [
-        [f"{r:.1f}", *(part.mean(str(r), figure) for part, figure in both)] for r in RATIOS
+        [f"{r:.1f}", *(part.average(str(r), figure) for part, figure in both)] for r in RATIOS
     ]
     header = [
         Column("ratio"),
-        Column("success, pose", base.SUCCESS.meaning, "higher"),
-        Column("success, others", "", "higher"),
-        Column("background PSNR, pose", base.BACKGROUND.meaning, "higher"),
-        Column("background PSNR, others", "", "higher"),
+        base.column("success", "success, pose"),
+        base.column("success", "success, others", ""),
+        base.column("PSNR", "background PSNR, pose, dB"),
+        base.column("PSNR", "background PSNR, others, dB", ""),
     ]
     panels = [
         (
             name,
             [
-                (kind, [part.mean(str(r), figure) for r in RATIOS])
+                (kind, [part.average(str(r), figure) for r in RATIOS])
                 for kind, part in ((POSE, pose), (OTHER, others))
             ],
         )
@@ -94,4 +93,4 @@ def _loss(part: Answers, beyond: Sequence[str]) -> Interval:
     return paired_difference(part.column("0.2", "success"), _average(part, beyond))
 
 
-EXPERIMENT = Experiment("attention", "Attention injection and pose", choose, queries, conclude)
+EXPERIMENT = Experiment("attention", "Attention injection and pose", choose, conditions, conclude)

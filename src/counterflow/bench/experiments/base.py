@@ -1,16 +1,16 @@
-"""What an experiment is: questions put to every case, and what their answers amount to."""
+"""What an experiment is: conditions that cases are put under, and what their figures show."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from counterflow.bench import plots
-from counterflow.bench.cases import Case
-from counterflow.bench.engine import Figures
-from counterflow.bench.page import Column, Row, Section, Table
-from counterflow.bench.stats import Interval, mean_interval, paired_difference
-from counterflow.edit.settings import EditSettings, InvertSettings
+from counterflow.bench.engine import Condition, Figures
+from counterflow.bench.figures import averaged, label
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Row, Section, Table
+from counterflow.bench.sets.cases import Case
+from counterflow.bench.stats import Interval, paired_difference
 
 MARGIN = 0.05
 """A share of edits that counts as no loss: "equal success" means less than this below."""
@@ -20,23 +20,14 @@ FEWEST = 10
 
 
 @dataclass(frozen=True)
-class Query:
-    """An edit of a case, or with `edit` None a reconstruction of it, compensated or not."""
-
-    invert: InvertSettings
-    edit: EditSettings | None = None
-    compensated: bool | None = None
-
-
-@dataclass(frozen=True)
 class Experiment:
-    """Queries by label, the cases they are put to, and a section made of the answers."""
+    """Conditions by label, the cases that they are for, and a section made of the figures."""
 
     name: str
     title: str
     choose: Callable[[Sequence[Case], int], list[Case]]
     """Of the benchmark's cases in turn, those for a sample size."""
-    queries: Callable[[int], dict[str, Query]]
+    conditions: Callable[[int], dict[str, Condition]]
     """Given the number of steps."""
     conclude: Callable[[Answers], Section]
 
@@ -58,9 +49,9 @@ class Answers:
             if category in (None, case.category)
         ]
 
-    def mean(self, label: str, figure: str, category: str | None = None) -> Interval:
-        """Its mean over cases."""
-        return mean_interval(self.column(label, figure, category))
+    def average(self, label: str, figure: str, category: str | None = None) -> Interval:
+        """Its mean over cases, or its median where it is declared so."""
+        return averaged(figure, self.column(label, figure, category))
 
     def difference(
         self, label: str, other: str, figure: str, category: str | None = None
@@ -95,8 +86,8 @@ def above(interval: Interval, bound: float = 0.0) -> bool | None:
 
 def below(interval: Interval, bound: float = 0.0) -> bool | None:
     """Whether the mean lies below a bound."""
-    found = above(interval, bound)
-    return None if found is None else not found
+    larger = above(interval, bound)
+    return None if larger is None else not larger
 
 
 def no_loss(interval: Interval) -> bool | None:
@@ -105,10 +96,10 @@ def no_loss(interval: Interval) -> bool | None:
     Where every pair agrees the bootstrap has no width; then the exact bound of a share that was
     never seen in n pairs, 1 - 0.05^(1/n), is the loss that may be.
     """
-    found = above(interval, -MARGIN)
-    if found and interval.low == interval.high and interval.mean == 0:
+    small = above(interval, -MARGIN)
+    if small and interval.low == interval.high and interval.estimate == 0:
         return True if 1 - 0.05 ** (1 / interval.count) < MARGIN else None
-    return found
+    return small
 
 
 def all_of(*parts: bool | None) -> bool | None:
@@ -116,47 +107,52 @@ def all_of(*parts: bool | None) -> bool | None:
     return False if False in parts else None if None in parts else True
 
 
-def said(interval: Interval, unit: str = "", digits: int = 2) -> str:
+def in_words(interval: Interval, unit: str = "", digits: int = 2) -> str:
     """An interval in words: "+0.42 dB [+0.10, +0.80]"."""
-    if interval.mean is None:
+    if interval.estimate is None:
         return "not measured"
-    text = f"{interval.mean:+.{digits}f}{f' {unit}' if unit else ''}"
+    text = f"{interval.estimate:+.{digits}f}{f' {unit}' if unit else ''}"
     if interval.low is None or interval.high is None:
         return text
     return f"{text} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
 
 
-SUCCESS = Column("success", "share of edits whose every named change the judge sees", "higher")
-KEPT = Column("kept", "share of all else that it reads as before", "higher", 3)
-BACKGROUND = Column(
-    "background PSNR", "likeness to the source outside the true mask, in dB", "higher", 2
-)
-DISTANCE = Column(
-    "distance",
-    "squared distance to the true edited picture inside the mask, as a share of the source's own",
-    "lower",
-)
-EDITED = (SUCCESS, KEPT, BACKGROUND, DISTANCE)
-NAMES = {"background PSNR": "PSNR"}
-"""Columns that have another name as a figure."""
+EDITED = ("success", "kept", "PSNR", "distance")
+"""The figures of edits that experiments show."""
+DIGITS = {"kept": 3, "PSNR": 2}
 
 
-def rows(answers: Answers, labels: Mapping[str, str], columns: Sequence[Column]) -> list[Row]:
-    """A row for each label, named as given, with the mean of each column's figure."""
+def heading(figure: str) -> str:
+    """A figure's heading in an experiment: `PSNR` is the background's."""
+    return "background PSNR, dB" if figure == "PSNR" else label(figure)
+
+
+def column(figure: str, name: str = "", meaning: str | None = None) -> Column:
+    """A figure's column, with as many digits as differences between conditions need."""
+    return Column.of(figure, name or heading(figure), meaning, DIGITS.get(figure))
+
+
+def columns(figures: Sequence[str]) -> list[Column]:
+    """A column for each figure."""
+    return [column(figure) for figure in figures]
+
+
+def rows(answers: Answers, titles: Mapping[str, str], figures: Sequence[str]) -> list[Row]:
+    """A row for each label, under its title, with the average of each figure."""
     return [
-        [shown, *(answers.mean(label, NAMES.get(c.name, c.name)) for c in columns)]
-        for label, shown in labels.items()
+        [title, *(answers.average(name, figure) for figure in figures)]
+        for name, title in titles.items()
     ]
 
 
-def table(name: Column, columns: Sequence[Column], made: Sequence[Row]) -> Table:
+def table(first: Column, others: Sequence[Column], cells: Sequence[Row]) -> Table:
     """A table whose first column names the rows."""
-    return Table([name, *columns], made, NOTES)
+    return Table([first, *others], cells, NOTES)
 
 
 def panels(answers: Answers, labels: Sequence[str]) -> list[plots.Panel]:
     """What edits under these labels keep and achieve, for a plot of lines."""
-    shown = (("background PSNR, dB", "PSNR"), ("success", "success"))
     return [
-        (name, [("", [answers.mean(label, figure) for label in labels])]) for name, figure in shown
+        (heading(figure), [("", [answers.average(each, figure) for each in labels])])
+        for figure in ("PSNR", "success")
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from counterflow.bench import plots
+from counterflow.bench.engine import Condition, condition
 from counterflow.bench.experiments import base
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Column, Section, Verdict
-from counterflow.edit.settings import COMPENSATE, EditSettings, InvertSettings
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Section, Verdict
 
+BRANCHES = ("source", "both", "none")
+"""Branches with velocity compensation."""
 EXACT = 1e-4
 """Largest error of any latent value, which have a spread of about one, that counts as rounding."""
 
@@ -18,12 +20,12 @@ inversion left. The paper compensates the source alone; here also both branches,
 """
 
 
-def queries(steps: int) -> dict[str, Query]:
-    invert = InvertSettings(steps=steps)
-    made = {each: Query(invert, EditSettings(compensate=each)) for each in COMPENSATE}
-    made["with"] = Query(invert, compensated=True)
-    made["without"] = Query(invert, compensated=False)
-    return made
+def conditions(steps: int) -> dict[str, Condition]:
+    edits = {each: condition("ftedit", steps=steps, compensate=each) for each in BRANCHES}
+    return edits | {
+        "with": condition("ftedit", True, steps=steps),
+        "without": condition("ftedit", False, steps=steps),
+    }
 
 
 def conclude(answers: Answers) -> Section:
@@ -31,12 +33,12 @@ def conclude(answers: Answers) -> Section:
         label: max((v for v in answers.column(label, "largest") if v is not None), default=None)
         for label in ("with", "without")
     }
-    shown = {"source": "source (the paper)", "both": "both branches", "none": "none"}
-    edits = base.rows(answers, shown, base.EDITED)
+    titles = {"source": "source (the paper)", "both": "both branches", "none": "none"}
+    edits = base.rows(answers, titles, base.EDITED)
     error = {"source": "with", "both": "with", "none": "without"}
     rows = [
         [name, _scientific(largest[error[label]]), *rest]
-        for label, (name, *rest) in zip(shown, edits, strict=True)
+        for label, (name, *rest) in zip(titles, edits, strict=True)
     ]
     exact = None if largest["with"] is None else largest["with"] < EXACT
     change = answers.difference("source", "none", "success")
@@ -44,28 +46,25 @@ def conclude(answers: Answers) -> Section:
         "Compensation makes the source exact and does not lower edit success.",
         base.all_of(exact, base.no_loss(change)),
         f"Largest error {_scientific(largest['with'])} with it and "
-        f"{_scientific(largest['without'])} without; success {base.said(change)} by "
+        f"{_scientific(largest['without'])} without; success {base.in_words(change)} by "
         f"compensating the source (a loss under {base.MARGIN:.2f} counts as none).",
     )
     plot = plots.bars(
         ["success", "kept"],
-        [(shown[e], [answers.mean(e, "success"), answers.mean(e, "kept")]) for e in shown],
+        [(titles[e], [answers.average(e, "success"), answers.average(e, "kept")]) for e in titles],
         "share",
         1,
     )
     columns = (
-        Column(
-            "source error",
-            "largest absolute error of the source's latent, reconstructed without guidance",
-        ),
-        *base.EDITED,
+        base.column("largest", "source error"),
+        *base.columns(base.EDITED),
     )
-    made = base.table(Column("compensated"), columns, rows)
-    return Section(EXPERIMENT.title, TEXT, made, plot, verdict)
+    table = base.table(Column("compensated"), columns, rows)
+    return Section(EXPERIMENT.title, TEXT, table, plot, verdict)
 
 
 def _scientific(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.0e}"
 
 
-EXPERIMENT = Experiment("compensation", "Velocity compensation", base.more, queries, conclude)
+EXPERIMENT = Experiment("compensation", "Velocity compensation", base.more, conditions, conclude)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from counterflow.bench import plots
+from counterflow.bench.engine import Condition, condition
 from counterflow.bench.experiments import base
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Column, Row, Section, Verdict
-from counterflow.edit.settings import SOLVERS, InvertSettings
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Row, Section, Verdict
 
 COUNTS = (10, 20, 40)
+SOLVERS = {"euler": "Euler", "ddim": "DDIM"}
+FIGURES = ("latent", "reconstruction PSNR")
 
 TEXT = """
 Both inversions evaluate the network at a latent of the wrong noise level. Euler's takes the
@@ -21,11 +23,9 @@ Each picture is inverted without iterations and generated again without compensa
 """
 
 
-def queries(steps: int) -> dict[str, Query]:
+def conditions(steps: int) -> dict[str, Condition]:
     return {
-        f"{solver} {n}": Query(
-            InvertSettings(steps=n, iterations=0, solver=solver), compensated=False
-        )
+        f"{solver} {n}": condition("ftedit", False, steps=n, iterations=0, solver=solver)
         for n in COUNTS
         for solver in SOLVERS
     }
@@ -33,31 +33,29 @@ def queries(steps: int) -> dict[str, Query]:
 
 def conclude(answers: Answers) -> Section:
     columns = [
-        Column(f"latent error, {SHOWN[s]}", "relative error of the image's latent", "lower", 3)
-        for s in SOLVERS
-    ]
-    columns += [
-        Column(f"PSNR, {SHOWN[s]}", "of reconstruction against round trip, in dB", "higher", 1)
-        for s in SOLVERS
+        base.column(figure, f"{base.heading(figure)}, {title}", None if title == "Euler" else "")
+        for figure in FIGURES
+        for title in SOLVERS.values()
     ]
     columns.append(Column("difference", "of the errors, Euler less DDIM", None, 3, True))
     rows: list[Row] = []
     for n in COUNTS:
-        means = [answers.mean(f"{s} {n}", f) for f in ("latent", "PSNR") for s in SOLVERS]
+        means = [answers.average(f"{s} {n}", f) for f in FIGURES for s in SOLVERS]
         rows.append([str(n), *means, answers.difference(f"euler {n}", f"ddim {n}", "latent")])
     differences = {n: answers.difference(f"euler {n}", f"ddim {n}", "latent") for n in COUNTS}
-    each = "; ".join(f"{n} steps {base.said(d, digits=3)}" for n, d in differences.items())
+    each = "; ".join(f"{n} steps {base.in_words(d, digits=3)}" for n, d in differences.items())
     verdict = Verdict(
         "At equal steps, Euler inversion is more sensitive to the mismatch than DDIM inversion.",
         base.all_of(*(base.above(d) for d in differences.values())),
         f"Relative latent error of the round trip, Euler less DDIM: {each}.",
     )
-    series = [(SHOWN[s], [answers.mean(f"{s} {n}", "latent") for n in COUNTS]) for s in SOLVERS]
+    series = [
+        (SOLVERS[s], [answers.average(f"{s} {n}", "latent") for n in COUNTS]) for s in SOLVERS
+    ]
     plot = plots.lines(list(COUNTS), "steps", [("latent error", series)])
     return Section(
         EXPERIMENT.title, TEXT, base.table(Column("steps"), columns, rows), plot, verdict
     )
 
 
-SHOWN = {"euler": "Euler", "ddim": "DDIM"}
-EXPERIMENT = Experiment("ddim", "Euler against DDIM", base.first, queries, conclude)
+EXPERIMENT = Experiment("ddim", "Euler against DDIM", base.first, conditions, conclude)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from counterflow.bench import plots
+from counterflow.bench.engine import Condition, condition
 from counterflow.bench.experiments import base
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Column, Section, Verdict
-from counterflow.edit.settings import EditSettings, InvertSettings
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Section, Verdict
 
 SCALES = (1.0, 2.0, 3.0, 5.0, 7.0)
 
@@ -16,9 +16,8 @@ there is no unconditional pass, and an edit costs a third less.
 """
 
 
-def queries(steps: int) -> dict[str, Query]:
-    invert = InvertSettings(steps=steps)
-    return {str(g): Query(invert, EditSettings(guidance=g)) for g in SCALES}
+def conditions(steps: int) -> dict[str, Condition]:
+    return {str(g): condition("ftedit", steps=steps, guidance=g) for g in SCALES}
 
 
 def conclude(answers: Answers) -> Section:
@@ -28,13 +27,13 @@ def conclude(answers: Answers) -> Section:
     verdict = Verdict(
         "Guidance of 5 raises edit success over none, and costs background.",
         base.all_of(base.above(success), base.below(background)),
-        f"At 5 against 1: success {base.said(success)}, background PSNR "
-        f"{base.said(background, 'dB')}.",
+        f"At 5 against 1: success {base.in_words(success)}, background PSNR "
+        f"{base.in_words(background, 'dB')}.",
     )
     panels = base.panels(answers, [str(g) for g in SCALES])
     plot = plots.lines(list(SCALES), "guidance", panels)
-    made = base.table(Column("guidance"), base.EDITED, rows)
-    return Section(EXPERIMENT.title, TEXT, made, plot, verdict)
+    table = base.table(Column("guidance"), base.columns(base.EDITED), rows)
+    return Section(EXPERIMENT.title, TEXT, table, plot, verdict)
 
 
-EXPERIMENT = Experiment("guidance", "Guidance", base.first, queries, conclude)
+EXPERIMENT = Experiment("guidance", "Guidance", base.first, conditions, conclude)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from counterflow.bench import plots
+from counterflow.bench.engine import Condition, condition
 from counterflow.bench.experiments import base
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Column, Section, Verdict
-from counterflow.edit.settings import EditSettings, InvertSettings
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Section, Verdict
 
 COUNTS = range(6)
-ERROR = Column("latent", "relative error of the image's latent without compensation", "lower", 3)
-ROUND_TRIP = Column(
-    "reconstruction PSNR",
-    "of the uncompensated reconstruction against the autoencoder's round trip, in dB",
-    "higher",
-    1,
-)
 
 TEXT = """
 An inversion asks for the noisier latent from which one step of generation leads to the known one.
@@ -29,33 +22,32 @@ right ones are full edits at the paper's settings.
 """
 
 
-def queries(steps: int) -> dict[str, Query]:
-    made = {}
+def conditions(steps: int) -> dict[str, Condition]:
+    by_label = {}
     for count in COUNTS:
-        invert = InvertSettings(steps=steps, iterations=count)
-        made[f"reconstruct {count}"] = Query(invert, compensated=False)
-        made[f"edit {count}"] = Query(invert, EditSettings())
-    return made
+        by_label[f"reconstruct {count}"] = condition("ftedit", False, steps=steps, iterations=count)
+        by_label[f"edit {count}"] = condition("ftedit", steps=steps, iterations=count)
+    return by_label
 
 
 def conclude(answers: Answers) -> Section:
-    errors = {n: answers.mean(f"reconstruct {n}", "latent") for n in COUNTS}
-    trips = {n: answers.mean(f"reconstruct {n}", "PSNR") for n in COUNTS}
+    errors = {n: answers.average(f"reconstruct {n}", "latent") for n in COUNTS}
+    trips = {n: answers.average(f"reconstruct {n}", "reconstruction PSNR") for n in COUNTS}
     edits = base.rows(answers, {f"edit {n}": str(n) for n in COUNTS}, base.EDITED)
     rows = [
         [name, answers.steps * (n + 1), errors[n], trips[n], *rest]
         for n, (name, *rest) in zip(COUNTS, edits, strict=True)
     ]
-    cost = Column("forwards", "network evaluations of the inversion", "lower", 0)
-    columns = (cost, ERROR, ROUND_TRIP, *base.EDITED)
+    cost = base.column("forwards", meaning="Evaluations of the network for the inversion.")
+    columns = (cost, *base.columns(("latent", "reconstruction PSNR", *base.EDITED)))
     error = answers.difference("reconstruct 3", "reconstruct 0", "latent")
     background = answers.difference("edit 3", "edit 0", "PSNR")
     verdict = Verdict(
         "Fixed-point iteration lowers the reconstruction error and raises background PSNR at "
         "equal steps.",
         base.all_of(base.below(error), base.above(background)),
-        f"Three iterations against none: relative latent error {base.said(error, digits=3)}, "
-        f"background PSNR of edits {base.said(background, 'dB')}.",
+        f"Three iterations against none: relative latent error {base.in_words(error, digits=3)}, "
+        f"background PSNR of edits {base.in_words(background, 'dB')}.",
     )
     plot = plots.lines(
         list(COUNTS),
@@ -65,8 +57,8 @@ def conclude(answers: Answers) -> Section:
             *base.panels(answers, [f"edit {n}" for n in COUNTS]),
         ],
     )
-    made = base.table(Column("iterations"), columns, rows)
-    return Section(EXPERIMENT.title, TEXT, made, plot, verdict)
+    table = base.table(Column("iterations"), columns, rows)
+    return Section(EXPERIMENT.title, TEXT, table, plot, verdict)
 
 
-EXPERIMENT = Experiment("iterations", "Fixed-point iterations", base.first, queries, conclude)
+EXPERIMENT = Experiment("iterations", "Fixed-point iterations", base.first, conditions, conclude)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from counterflow.bench.cases import Case
-from counterflow.bench.experiments.run import SHOWN, Found, Sample, Store, written
-from counterflow.bench.page import Column, Page, Picture, Section, Strip, Table
+from counterflow.bench.experiments.run import Finding, Sample
+from counterflow.bench.figures import FIGURES
+from counterflow.bench.report.page import Column, Page, Picture, Section, Strip, Table
+from counterflow.bench.report.summary import numbers
+from counterflow.bench.sets.cases import Case
 from counterflow.controls.align import changed_words
+from counterflow.images import load
+
+SHOWN = 2
+"""Cases of each experiment whose pictures are shown."""
 
 INTRO = """
 A picture is edited by inverting it, that is by finding the noise that a flow model would make it
@@ -23,11 +31,13 @@ holds here need not hold on a large model, nor the reverse.
 """
 
 
-def build(found: Sequence[Found], sample: Sample, store: Store, judge: dict[str, float]) -> Page:
-    """The page; equal answers give an equal page."""
+def build(
+    findings: Sequence[Finding], sample: Sample, folder: Path, judge: dict[str, float]
+) -> Page:
+    """The page, with pictures from the results folder; equal results give an equal page."""
     rows = [
         [each.section.title, verdict.claim, verdict.word, verdict.sentence]
-        for each in found
+        for each in findings
         if (verdict := each.section.verdict) is not None
     ]
     header = [Column("experiment"), Column("claim"), Column("verdict"), Column("measured")]
@@ -35,8 +45,8 @@ def build(found: Sequence[Found], sample: Sample, store: Store, judge: dict[str,
         "A claim holds, or does not, where the whole 95 % interval lies on one side; else it is "
         "undecided at this sample size.",
     )
-    summary = Section("Claims", table=Table(header, rows, notes))
-    cases = {case.name for each in found for case in each.answers.cases}
+    claims = Section("Claims", table=Table(header, rows, notes))
+    cases = {case.name for each in findings for case in each.answers.cases}
     facts = [
         ("model", sample.identity),
         ("cases", f"ToyPIE, seed {sample.seed}: {len(cases)} cases, {sample.count} by default"),
@@ -44,68 +54,65 @@ def build(found: Sequence[Found], sample: Sample, store: Store, judge: dict[str,
         ("other settings", "the paper's: 3 averaged iterations, guidance 2, text control on"),
         ("the judge's accuracy", f"{min(judge.values()):.3f} on its worst attribute"),
     ]
-    sections = [summary, *(_shown(each, sample, store) for each in found)]
+    sections = [claims, *(_illustrated(each, sample, folder) for each in findings)]
     return Page("The paper's experiments", INTRO, sections, facts)
 
 
-def _shown(found: Found, sample: Sample, store: Store) -> Section:
+def _illustrated(finding: Finding, sample: Sample, folder: Path) -> Section:
     """The section with the pictures of its first cases."""
-    section = found.section
-    strips = [_strip(found, case, sample, store) for case in found.answers.cases[:SHOWN]]
-    shown = [strip for strip in strips if strip is not None]
-    return Section(section.title, section.text, section.table, section.plot, section.verdict, shown)
+    strips = [_strip(finding, case, sample, folder) for case in finding.answers.cases[:SHOWN]]
+    return replace(finding.section, pictures=[strip for strip in strips if strip is not None])
 
 
-def _strip(found: Found, case: Case, sample: Sample, store: Store) -> Strip | None:
-    made = []
-    for label, query in found.experiment.queries(sample.steps).items():
-        picture = store.picture((case.name, written(query)))
-        if query.edit is not None and picture is not None:
-            success = found.answers.figures[case.name, label].get("success")
-            made.append(Picture(picture, label, None if success is None else success == 1))
-    if not made:
+def _strip(finding: Finding, case: Case, sample: Sample, folder: Path) -> Strip | None:
+    """The edits of a case beside its picture and its truth; None where there are none."""
+    edits = []
+    for label, condition in finding.experiment.conditions(sample.steps).items():
+        path = folder / condition.name / f"{case.name}.png"
+        if condition.compensated is None and path.is_file():
+            success = finding.answers.figures[case.name, label].get("success")
+            edits.append(Picture(load(path), label, None if success is None else success == 1))
+    if not edits:
         return None
     sentences = [
         ("source", case.source, changed_words(case.target, case.source)),
         ("target", case.target, changed_words(case.source, case.target)),
     ]
     ends = [Picture(case.picture(), "the picture"), Picture(case.truth(), "the truth")]
-    return Strip(case.category, sentences, [*ends, *made])
+    return Strip(case.category, sentences, [*ends, *edits])
 
 
-def summarise(found: Sequence[Found], sample: Sample) -> dict[str, Any]:
+def as_dict(findings: Sequence[Finding], sample: Sample) -> dict[str, Any]:
     """JSON-ready: the sample, and for each experiment its verdict and every label's figures."""
     return {
         "model": sample.identity,
         "seed": sample.seed,
         "count": sample.count,
         "steps": sample.steps,
-        "experiments": {each.experiment.name: _summary(each) for each in found},
+        "experiments": {each.experiment.name: _finding(each) for each in findings},
     }
 
 
-def _summary(found: Found) -> dict[str, Any]:
-    verdict, answers = found.section.verdict, found.answers
-    figures: dict[str, Any] = {}
-    for label in dict.fromkeys(label for _, label in answers.figures):
-        names = dict.fromkeys(
-            name for (_, other), each in answers.figures.items() if other == label for name in each
-        )
-        figures[label] = {
-            name: {"mean": it.mean, "low": it.low, "high": it.high, "count": it.count}
-            for name in names
-            if (it := answers.mean(label, name)).mean is not None
-        }
+def _finding(finding: Finding) -> dict[str, Any]:
+    verdict, answers = finding.section.verdict, finding.answers
+    labels = dict.fromkeys(label for _, label in answers.figures)
     return {
-        "title": found.section.title,
+        "title": finding.section.title,
         "cases": len(answers.cases),
         "claim": verdict.claim if verdict else None,
         "holds": verdict.holds if verdict else None,
         "measured": verdict.sentence if verdict else None,
-        "figures": figures,
+        "figures": {
+            label: {
+                name: numbers(name, interval)
+                for name in FIGURES
+                if (interval := answers.average(label, name)).estimate is not None
+            }
+            for label in labels
+        },
     }
 
 
-def as_text(found: Sequence[Found], sample: Sample) -> str:
-    """`summarise` as a JSON text."""
-    return json.dumps(summarise(found, sample), indent=1) + "\n"
+def as_text(findings: Sequence[Finding], sample: Sample) -> str:
+    """`as_dict` as a JSON text."""
+    return json.dumps(as_dict(findings, sample), indent=1) + "\n"

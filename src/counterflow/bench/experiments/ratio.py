@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from counterflow.bench import plots
+from counterflow.bench.engine import Condition, condition
 from counterflow.bench.experiments import base
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Column, Section, Verdict
-from counterflow.edit.settings import EditSettings, InvertSettings
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Section, Verdict
 
 RATIOS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -16,9 +16,8 @@ all of them. Early steps decide what is where, late ones how it looks.
 """
 
 
-def queries(steps: int) -> dict[str, Query]:
-    invert = InvertSettings(steps=steps)
-    return {str(r): Query(invert, EditSettings(text_ratio=r)) for r in RATIOS}
+def conditions(steps: int) -> dict[str, Condition]:
+    return {str(r): condition("ftedit", steps=steps, text_ratio=r) for r in RATIOS}
 
 
 def conclude(answers: Answers) -> Section:
@@ -28,15 +27,15 @@ def conclude(answers: Answers) -> Section:
     verdict = Verdict(
         "Control in all steps preserves more of the picture than in the first fifth.",
         base.above(background),
-        f"In all steps against the first fifth: background PSNR {base.said(background, 'dB')}, "
-        f"success {base.said(success)}.",
+        f"In all steps against the first fifth: background PSNR {base.in_words(background, 'dB')}, "
+        f"success {base.in_words(success)}.",
     )
     panels = base.panels(answers, [str(r) for r in RATIOS])
     plot = plots.lines(list(RATIOS), "share of steps with the control", panels)
-    made = base.table(Column("ratio"), base.EDITED, rows)
-    return Section(EXPERIMENT.title, TEXT, made, plot, verdict)
+    table = base.table(Column("ratio"), base.columns(base.EDITED), rows)
+    return Section(EXPERIMENT.title, TEXT, table, plot, verdict)
 
 
 EXPERIMENT = Experiment(
-    "ratio", "Share of steps with the text control", base.first, queries, conclude
+    "ratio", "Share of steps with the text control", base.first, conditions, conclude
 )

@@ -1,29 +1,20 @@
-"""Put the experiments' questions to the benchmark, remember every answer, write the page."""
+"""Run experiments into a results folder, and draw from it what their claims amount to."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
-
-from counterflow.bench import cases as sets
-from counterflow.bench.cases import Case
-from counterflow.bench.engine import Figures, Outcome, Setup, Task
+from counterflow.bench import run as runs
+from counterflow.bench.engine import Condition, Setup
 from counterflow.bench.experiments import EXPERIMENTS
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Section
-from counterflow.bench.workers import outcomes
-from counterflow.edit.run import Progress
-from counterflow.errors import InputError
-from counterflow.images import save_png
-
-SHOWN = 2
-"""Cases of each experiment whose pictures are kept."""
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report.page import Section
+from counterflow.bench.results import Result
+from counterflow.bench.sets import cases as sets
+from counterflow.bench.sets.cases import Case
+from counterflow.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -39,16 +30,13 @@ class Sample:
 
 
 @dataclass
-class Found:
-    """An experiment with its answers and its conclusion."""
+class Finding:
+    """An experiment with its figures and its conclusion."""
 
     experiment: Experiment
     answers: Answers
     section: Section
-
-
-Key = tuple[str, str]
-"""Case, and the query as JSON."""
+    errors: list[str]
 
 
 def run(
@@ -56,139 +44,70 @@ def run(
     sample: Sample,
     folder: Path,
     progress: Progress | None = None,
-) -> tuple[list[Found], Store]:
-    """Answer every query of some experiments, once each; those in the folder are not put again.
+) -> list[Finding]:
+    """Run every condition of some experiments, once each; what the folder holds is not run again.
 
-    Returns these experiments, and any others that the folder answers, with the folder.
+    Returns these experiments, and any others that the folder has all results of.
     """
-    store = Store(folder, sample)
     cases = sets.read(sets.TOYPIE, sample.seed)
-    asked: dict[Key, tuple[Case, Query]] = {}
-    kept: set[Key] = set()
-    chosen = {each.name: each.choose(cases, sample.count) for each in experiments}
-    for each in experiments:
-        for n, case in enumerate(chosen[each.name]):
-            for query in each.queries(sample.steps).values():
-                key = (case.name, written(query))
-                asked[key] = (case, query)
-                if n < SHOWN and query.edit is not None:
-                    kept.add(key)
-    todo = [both for key, both in asked.items() if key not in store.figures]
-    tasks, done = grouped(todo), len(asked) - len(todo)
-    for _, made in outcomes(tasks, sample.setup, sample.workers):
-        for outcome in made:
-            store.add(outcome, kept)
-        done += len(made)
-        if progress is not None:
-            progress("experiments", done, len(asked))
-    answered = [each for each in EXPERIMENTS.values() if _complete(each, cases, store, sample)]
-    names = {each.name for each in [*experiments, *answered]}
-    return [
-        _found(each, each.choose(cases, sample.count), store, sample)
-        for each in EXPERIMENTS.values()
-        if each.name in names
-    ], store
-
-
-def _complete(experiment: Experiment, cases: Sequence[Case], store: Store, sample: Sample) -> bool:
-    """Whether the folder holds every answer of an experiment, of an earlier run perhaps."""
-    return all(
-        (case.name, written(query)) in store.figures
-        for case in experiment.choose(cases, sample.count)
-        for query in experiment.queries(sample.steps).values()
+    facts = runs.describe(sample.setup, sample.identity, sets.TOYPIE, sample.seed, None)
+    bench = runs.run(
+        folder,
+        replace(facts, uneven=True),
+        plan(experiments, cases, sample),
+        sample.setup,
+        sample.workers,
+        progress,
     )
-
-
-def _found(experiment: Experiment, cases: Sequence[Case], store: Store, sample: Sample) -> Found:
-    queries = experiment.queries(sample.steps)
-    figures = {
-        (case.name, label): store.figures.get((case.name, written(query)), {})
-        for case in cases
-        for label, query in queries.items()
-    }
-    answers = Answers(cases, figures, sample.steps)
-    return Found(experiment, answers, experiment.conclude(answers))
-
-
-def written(query: Query) -> str:
-    """A query as one line of JSON."""
-    edit = None if query.edit is None else query.edit.to_dict()
-    made = {"invert": query.invert.to_dict(), "edit": edit, "compensated": query.compensated}
-    return json.dumps(made, sort_keys=True)
-
-
-def grouped(todo: Sequence[tuple[Case, Query]]) -> list[Task]:
-    """Tasks of which each inverts a case once and answers all that hangs on it."""
-    groups: dict[tuple[str, Any], list[tuple[Case, Query]]] = {}
-    for case, query in todo:
-        groups.setdefault((case.name, query.invert), []).append((case, query))
+    results = {(m.name, result.case): result for m in bench.methods for result in m.results}
     return [
-        Task(
-            (part[0][0],),
-            part[0][1].invert,
-            tuple(q.edit for _, q in part if q.edit is not None),
-            tuple(q.compensated for _, q in part if q.compensated is not None),
-        )
-        for part in groups.values()
+        _finding(each, cases, results, sample)
+        for each in EXPERIMENTS.values()
+        if each in experiments or _complete(each, cases, results, sample)
     ]
 
 
-class Store:
-    """Answers on disk, a line of JSON each, and some of their pictures.
+def plan(
+    experiments: Sequence[Experiment], cases: Sequence[Case], sample: Sample
+) -> dict[Condition, list[Case]]:
+    """Every condition once, with the cases that any experiment puts under it."""
+    chosen: dict[Condition, dict[str, Case]] = {}
+    for each in experiments:
+        own = {case.name: case for case in each.choose(cases, sample.count)}
+        for condition in each.conditions(sample.steps).values():
+            chosen.setdefault(condition, {}).update(own)
+    return {condition: list(by_name.values()) for condition, by_name in chosen.items()}
 
-    A line that was cut short by a stop is not read; its query is put again. Raises InputError if
-    the folder is another sample's.
-    """
 
-    def __init__(self, folder: Path, sample: Sample) -> None:
-        self.folder, self.path = folder, folder / "answers.jsonl"
-        self.figures: dict[Key, Figures] = {}
-        self.errors: list[str] = []
-        head = {"model": sample.identity, "seed": sample.seed}
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is not a folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = list(self._lines())
-        if lines and lines[0] != head:
-            there = f"{self.path} holds answers of {lines[0]}"
-            raise InputError(f"{there}, not of {head}: name another -o")
-        for line in lines[1:]:
-            self.figures[line["case"], line["query"]] = line["figures"]
-        if not lines:
-            self._append(head)
+Results = dict[tuple[str, str], Result]
+"""By the names of condition and case."""
 
-    def add(self, outcome: Outcome, kept: set[Key]) -> None:
-        """Write an answer. An error leaves no figures, and is not written: a later run retries."""
-        query = written(Query(outcome.invert, outcome.edit, outcome.compensated))
-        key = (outcome.case, query)
-        self.figures[key] = outcome.figures
-        if outcome.error is not None:
-            self.errors.append(f"case {outcome.case}: {outcome.error}")
-            return
-        if key in kept and outcome.picture is not None:
-            save_png(outcome.picture, self.picture_path(key), None)
-        self._append({"case": outcome.case, "query": query, "figures": outcome.figures})
 
-    def picture_path(self, key: Key) -> Path:
-        """Where an answer's picture lies."""
-        digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:16]
-        return self.folder / "pictures" / f"{digest}.png"
+def _pairs(
+    experiment: Experiment, cases: Sequence[Case], sample: Sample
+) -> Iterator[tuple[Case, str, Condition]]:
+    """Each case with each label and its condition."""
+    for case in experiment.choose(cases, sample.count):
+        for label, condition in experiment.conditions(sample.steps).items():
+            yield case, label, condition
 
-    def picture(self, key: Key) -> Image.Image | None:
-        """An answer's picture, if it was kept."""
-        path = self.picture_path(key)
-        return Image.open(path) if path.is_file() else None
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self.path.is_file():
-            return
-        for line in self.path.read_text().splitlines(keepends=True):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+def _complete(
+    experiment: Experiment, cases: Sequence[Case], results: Results, sample: Sample
+) -> bool:
+    """Whether there is every result of an experiment, of an earlier run perhaps."""
+    keys = ((c.name, case.name) for case, _, c in _pairs(experiment, cases, sample))
+    return all(key in results and results[key].error is None for key in keys)
 
-    def _append(self, line: dict[str, Any]) -> None:
-        broken = self.path.is_file() and not self.path.read_bytes().endswith(b"\n")
-        with self.path.open("a") as file:
-            file.write(("\n" if broken else "") + json.dumps(line) + "\n")
+
+def _finding(
+    experiment: Experiment, cases: Sequence[Case], results: Results, sample: Sample
+) -> Finding:
+    figures, errors = {}, []
+    for case, label, condition in _pairs(experiment, cases, sample):
+        result = results[condition.name, case.name]
+        figures[case.name, label] = result.figures
+        if result.error is not None:
+            errors.append(f"case {case.name}: {result.error}")
+    answers = Answers(experiment.choose(cases, sample.count), figures, sample.steps)
+    return Finding(experiment, answers, experiment.conclude(answers), errors)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from counterflow.bench import plots
+from counterflow.bench.engine import Condition, condition
 from counterflow.bench.experiments import base
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Column, Section, Verdict
-from counterflow.edit.settings import EditSettings, InvertSettings
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Section, Verdict
 
 COUNTS = (5, 10, 20, 30)
 
@@ -16,8 +16,8 @@ The paper uses 30.
 """
 
 
-def queries(steps: int) -> dict[str, Query]:
-    return {str(n): Query(InvertSettings(steps=n), EditSettings()) for n in COUNTS}
+def conditions(steps: int) -> dict[str, Condition]:
+    return {str(n): condition("ftedit", steps=n) for n in COUNTS}
 
 
 def conclude(answers: Answers) -> Section:
@@ -28,14 +28,14 @@ def conclude(answers: Answers) -> Section:
     verdict = Verdict(
         "Thirty steps preserve more of the picture than ten.",
         base.above(background),
-        f"At 30 against 10: background PSNR {base.said(background, 'dB')}, success "
-        f"{base.said(success)}.",
+        f"At 30 against 10: background PSNR {base.in_words(background, 'dB')}, success "
+        f"{base.in_words(success)}.",
     )
     panels = base.panels(answers, [str(n) for n in COUNTS])
     plot = plots.lines(list(COUNTS), "steps", panels)
-    cost = Column("forwards", "network evaluations, inversion and edit", "lower", 0)
-    made = base.table(Column("steps"), (cost, *base.EDITED), rows)
-    return Section(EXPERIMENT.title, TEXT, made, plot, verdict)
+    columns = (base.column("forwards"), *base.columns(base.EDITED))
+    table = base.table(Column("steps"), columns, rows)
+    return Section(EXPERIMENT.title, TEXT, table, plot, verdict)
 
 
-EXPERIMENT = Experiment("steps", "Steps", base.first, queries, conclude)
+EXPERIMENT = Experiment("steps", "Steps", base.first, conditions, conclude)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from counterflow.bench import plots
+from counterflow.bench.engine import Condition, condition
 from counterflow.bench.experiments import base
-from counterflow.bench.experiments.base import Answers, Experiment, Query
-from counterflow.bench.page import Column, Row, Section, Table, Verdict
-from counterflow.edit.settings import EditSettings, InvertSettings
+from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.report import plots
+from counterflow.bench.report.page import Column, Row, Section, Table, Verdict
 
 TEXT = """
 In every block and step the text features of words that both prompts share are replaced by those
@@ -16,11 +16,10 @@ without it; all else is equal.
 """
 
 
-def queries(steps: int) -> dict[str, Query]:
-    invert = InvertSettings(steps=steps)
+def conditions(steps: int) -> dict[str, Condition]:
     return {
-        "on": Query(invert, EditSettings()),
-        "off": Query(invert, EditSettings(text_ratio=0.0)),
+        "on": condition("ftedit", steps=steps),
+        "off": condition("ftedit", steps=steps, text_ratio=0.0),
     }
 
 
@@ -31,29 +30,29 @@ def conclude(answers: Answers) -> Section:
     verdict = Verdict(
         "The text control raises the preservation of what was not named, at equal edit success.",
         base.all_of(base.above(background), base.no_loss(kept), base.no_loss(success)),
-        f"With the control: background PSNR {base.said(background, 'dB')}, other attributes kept "
-        f"{base.said(kept, digits=3)}, success {base.said(success)} (a loss under "
+        f"With the control: background PSNR {base.in_words(background, 'dB')}, other attributes "
+        f"kept {base.in_words(kept, digits=3)}, success {base.in_words(success)} (a loss under "
         f"{base.MARGIN:.2f} counts as equal).",
     )
     names = [*answers.categories, "all"]
     rows: list[Row] = []
     for name in names:
         kind = None if name == "all" else name
-        row = [answers.mean(label, "success", kind) for label in ("on", "off")]
-        row += [answers.mean(label, "PSNR", kind) for label in ("on", "off")]
+        row = [answers.average(label, "success", kind) for label in ("on", "off")]
+        row += [answers.average(label, "PSNR", kind) for label in ("on", "off")]
         rows.append([name, *row, answers.difference("on", "off", "PSNR", kind)])
     header = [
         Column("kind of edit"),
-        Column("success, on", base.SUCCESS.meaning, "higher"),
-        Column("success, off", "", "higher"),
-        Column("background PSNR, on", base.BACKGROUND.meaning, "higher"),
-        Column("background PSNR, off", "", "higher"),
+        base.column("success", "success, on"),
+        base.column("success", "success, off", ""),
+        base.column("PSNR", "background PSNR, on, dB"),
+        base.column("PSNR", "background PSNR, off, dB", ""),
         Column("difference", "on less off, case by case; bold where it excludes 0", None, 2, True),
     ]
     plot = plots.bars(
         names,
         [
-            (label, [answers.mean(label, "success", None if n == "all" else n) for n in names])
+            (label, [answers.average(label, "success", None if n == "all" else n) for n in names])
             for label in ("on", "off")
         ],
         "success",
@@ -62,4 +61,4 @@ def conclude(answers: Answers) -> Section:
     return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict)
 
 
-EXPERIMENT = Experiment("text", "Text control on and off", base.more, queries, conclude)
+EXPERIMENT = Experiment("text", "Text control on and off", base.more, conditions, conclude)

@@ -1,0 +1,116 @@
+"""What the pipelines of several families share: autoencoder, grid, what is computed once."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from counterflow.backbones.base import Conditioning
+from counterflow.errors import ModelError
+from counterflow.flow import Grid, Latent
+
+
+class ScaledAutoencoder:
+    """An `AutoencoderKL` whose latents are shifted and scaled, `(z - shift) * scale`."""
+
+    def __init__(self, vae: Any) -> None:
+        self.vae = vae
+        self.scale = float(vae.config.scaling_factor)
+        self.shift = float(vae.config.get("shift_factor", None) or 0.0)
+
+    @torch.no_grad()
+    def encode(self, picture: Tensor) -> Latent:
+        """The mode of the encoder's distribution, in the model's units."""
+        picture = picture.to(self.vae.device, self.vae.dtype)
+        latent = self.vae.encode(picture).latent_dist.mode().float()
+        return (latent - self.shift) * self.scale  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def decode(self, latent: Latent) -> Tensor:
+        """The decoder's picture, unclipped."""
+        latent = latent / self.scale + self.shift
+        picture = self.vae.decode(latent.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
+        return picture.float()  # type: ignore[no-any-return]
+
+
+def scheduler_grid(scheduler: Any, steps: int, tokens: int) -> Grid:
+    """The noise levels that a scheduler gives a picture of so many image tokens.
+
+    They are read from a copy of it; a dynamic shift is computed as diffusers' pipelines do.
+    Raises ModelError for a scheduler whose noise levels do not fall to 0.
+    """
+    scheduler = copy.deepcopy(scheduler)
+    config, extra = scheduler.config, {}
+    if config.get("use_dynamic_shifting", None):
+        base, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.16)
+        slope = (high - low) / (most - base)
+        extra["mu"] = tokens * slope + (low - slope * base)
+    scheduler.set_timesteps(steps, device="cpu", **extra)
+    try:
+        return Grid(tuple(scheduler.sigmas.double().tolist()))
+    except ValueError as error:
+        name = type(scheduler).__name__
+        raise ModelError(f"the model's scheduler {name} cannot be used: {error}") from None
+
+
+@contextmanager
+def quiet(logger: str) -> Iterator[None]:
+    """Silence a library's logger for a while: what it warns of, we report ourselves."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+class Memo:
+    """The noise level and prompts of the running forward.
+
+    Modules that see nothing else of it (the modulation of every block, a quarter of a small
+    model's weights) need not run again while these stay, as they do over the iterations of stage I.
+    """
+
+    def __init__(self) -> None:
+        self._now: tuple[float, Conditioning, int] | None = None
+
+    def told(self, sigma: float, conditioning: Conditioning, rows: int) -> None:
+        """A forward begins; the conditioning counts as the same if it is the same object."""
+        now = self._now
+        if now is None or (now[0], now[2]) != (sigma, rows) or now[1] is not conditioning:
+            self._now = (sigma, conditioning, rows)
+
+    @contextmanager
+    def remembering(self, modules: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
+        """Inside, children (parent, name) run once for each noise level and prompts."""
+        inner = [(parent, name, getattr(parent, name)) for parent, name in modules]
+        try:
+            for parent, name, module in inner:
+                setattr(parent, name, _Remembered(module, self))
+            yield
+        finally:
+            self._now = None
+            for parent, name, module in inner:
+                setattr(parent, name, module)
+
+
+class _Remembered(nn.Module):
+    """A module with its last output."""
+
+    def __init__(self, module: nn.Module, memo: Memo) -> None:
+        super().__init__()
+        self.module, self.memo = module, memo
+        self.key: object = None
+
+    def forward(self, *args: Any) -> Any:
+        if self.key is None or self.key is not self.memo._now:
+            self.key, self.output = self.memo._now, self.module(*args)
+        return self.output

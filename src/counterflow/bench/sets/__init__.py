@@ -1,0 +1,1 @@
+"""Benchmark sets, one reader each, and what a case is."""

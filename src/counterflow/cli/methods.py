@@ -1,0 +1,114 @@
+"""`methods`: which methods there are, and what one can be told."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from counterflow.cli import show
+from counterflow.cli.options import Json
+from counterflow.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command."""
+    app.command()(methods)
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="One method: its settings too.")] = None,
+    json: Json = False,
+    markdown: Annotated[
+        bool, typer.Option(help="Print all methods with their settings as a page.")
+    ] = False,
+) -> None:
+    """List the methods, or the settings of one."""
+    if markdown and (name or json):
+        raise InputError("--markdown prints a page of all methods: leave the rest out")
+    if markdown:
+        print("\n".join(_page()))
+    elif json:
+        show.as_json(
+            {"methods": list(_listed())}
+            if name is None
+            else _facts(name) | {"settings": _settings(name)}
+        )
+    elif name is None:
+        header = ["name", "title", "inverts", "paper"]
+        rows = [row | {"inverts": "yes" if row["inverts"] else "no"} for row in _listed()]
+        show.table(header, [[row[key] for key in header] for row in rows])
+        print("\n`counterflow methods NAME` lists a method's settings.")
+    else:
+        facts, rows = _facts(name), _settings(name)
+        print(f"{name}: {facts['title']}\n{facts['paper']}\n")
+        columns = ("name", "text", "values", "help")
+        header = ["setting", "default", "values", "meaning"]
+        show.table(header, [[row[key] for key in columns] for row in rows])
+
+
+def _listed() -> Iterator[dict[str, Any]]:
+    """Every method; one of another package that cannot be loaded is warned of and left out."""
+    from counterflow.methods import registry
+
+    for name in registry.entries():
+        try:
+            yield _facts(name)
+        except InputError as error:
+            warnings.warn(f"method {name}: {error}", stacklevel=2)
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """What the list says of a method."""
+    from counterflow.methods import registry
+
+    entry, method = registry.entry(name), registry.method(name)
+    return {
+        "name": name,
+        "title": entry.title or method.title,
+        "paper": method.paper,
+        "inverts": method.inversion is not None,
+        "doc": (type(method).__doc__ or "").strip(),
+    }
+
+
+def _settings(name: str) -> list[dict[str, Any]]:
+    """Every setting of a method, as it was declared, with the method's own default."""
+    from counterflow.methods import registry
+
+    method = registry.method(name)
+    return [
+        {
+            "name": each.name,
+            "default": getattr(method, each.name),
+            "text": each.kind.write(getattr(method, each.name)),
+            "values": each.kind.says,
+            "help": each.help,
+        }
+        for each in method.declared()
+    ]
+
+
+def _page() -> Iterator[str]:
+    """docs/methods.md, line by line."""
+    from counterflow.methods import registry
+
+    yield "# The methods, and every setting of each\n"
+    yield (
+        "Printed by `counterflow methods --markdown`. A setting is given as `--set name=value`,\n"
+        "in Python as an argument of `editor.invert` or `editor.edit`.\n"
+    )
+    for name in registry.METHODS:
+        facts = _facts(name)
+        yield f"## {name}\n"
+        yield f"{facts['title']}. {facts['paper']}.\n"
+        if settings := registry.entry(name).settings:
+            given = ", ".join(f"`{key}={value}`" for key, value in settings.items())
+            yield f"As `{registry.method(name).name}`, with {given}.\n"
+            continue
+        yield "| setting | default | values | meaning |\n|---|---|---|---|"
+        for row in _settings(name):
+            yield f"| `{row['name']}` | {row['text']} | {row['values']} | {row['help']} |"
+        yield ""

@@ -1,0 +1,108 @@
+"""What is refused before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from counterflow.edit.inversion import Inversion
+from counterflow.errors import InputError
+from counterflow.flow import Latent
+from counterflow.kinds import Choice, Integer, Number, takes
+from counterflow.methods import registry
+from counterflow.methods.base import Method
+from counterflow.methods.shared import Iterated
+
+SEED = Integer(0, 2**63 - 1)
+"""What generators take as a seed."""
+
+
+def chosen(method: Method | str, settings: Mapping[str, Any]) -> Method:
+    """A method by name or itself, with some settings changed."""
+    return adopted(method, settings) if isinstance(method, str) else method.but(**settings)
+
+
+def adopted(
+    name: str | None,
+    settings: Mapping[str, Any],
+    inverted: Method | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> Method:
+    """The method of a name, for a picture that was inverted for another one perhaps.
+
+    How the picture was inverted is taken over, as far as both methods can tell it and the name does
+    not say otherwise (`ddim` is no Euler). Without a name it is the method of the inversion, or
+    FTEdit. `texts` are settings as `--set` gives them.
+    """
+    if name is None:
+        made = inverted or registry.method("ftedit")
+        return made.but(**settings, **made.parse(texts or {}))
+    made = registry.method(name)
+    if inverted is not None and made.inversion is not None:
+        names = {each.name for each in Iterated.declared()} - set(registry.entry(name).settings)
+        kinds = {each.name: each.kind for each in made.declared() if each.name in names}
+        known = inverted.to_dict()
+        made = made.but(**{k: known[k] for k in kinds if k in known and takes(kinds[k], known[k])})
+    return made.but(**settings, **made.parse(texts or {}))
+
+
+def fitting(
+    method: Method | str | None,
+    settings: Mapping[str, Any],
+    inversion: Inversion,
+    noise: Latent | None = None,
+) -> Method:
+    """The method of an edit of an inversion; InputError where it needs another inversion."""
+    if isinstance(method, str | None):
+        made = adopted(method, settings, inversion.method)
+    else:
+        made = method.but(**settings)
+    skipped: int = getattr(made, "skip_steps", 0)
+    if noise is not None and (skipped or not made.follows):
+        raise InputError(
+            "a target from other noise begins at step 0 of a trajectory: leave skip_steps at 0, "
+            "with a method that follows one, as ftedit does"
+        )
+    if made.inversion is None:
+        return made
+    if inversion.trajectory is None:
+        raise InputError(
+            f"{inversion.method.name} inverted nothing, and {made.name} needs an inversion: "
+            f"invert the picture for {made.name}"
+        )
+    if inversion.recorded:
+        if made.follows and made.steps == inversion.trajectory.grid.steps:
+            return made
+        raise InputError(
+            f"the trajectory has {inversion.trajectory.grid.steps} steps and was not inverted: "
+            f"it takes a method that follows any trajectory of so many steps, not {made.name}"
+        )
+    if made.inversion != inversion.method.inversion:
+        raise InputError(
+            f"the picture was inverted by {inversion.method.inversion}, and {made.name} needs "
+            f"{made.inversion}: invert it again"
+        )
+    return made
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what no generator takes as a seed."""
+    SEED.check("seed", seed)
+
+
+def check_generate(
+    steps: int,
+    guidance: float,
+    seed: int,
+    width: int | None,
+    height: int | None,
+    solver: str = "euler",
+) -> None:
+    """Refuse what `Editor.generate` could not do; InputError says what it takes."""
+    check_seed(seed)
+    Integer(1, 1000).check("steps", steps)
+    Number(0, 100).check("guidance", guidance)
+    Choice("euler", "ddim", "midpoint").check("solver", solver)
+    for name, value in (("width", width), ("height", height)):
+        if value is not None:
+            Integer(16, 8192).check(name, value)

@@ -1,0 +1,104 @@
+"""A model that draws: prompts and noise in, pictures out."""
+
+from __future__ import annotations
+
+import warnings
+from textwrap import shorten
+from typing import TypeVar
+
+import torch
+from PIL import Image
+
+from counterflow.backbones.base import Backbone, Conditioning
+from counterflow.edit import pictures
+from counterflow.edit.checks import check_generate
+from counterflow.errors import InputError
+from counterflow.flow import Latent
+from counterflow.methods.run import ROWS, Run
+from counterflow.progress import Progress
+from counterflow.solvers import trajectory as loops
+from counterflow.solvers.base import solver as solver_of
+from counterflow.solvers.trajectory import Trajectory
+
+G = TypeVar("G", bound="Generator")
+
+
+class Generator:
+    """A backbone, ready to be asked.
+
+    `rows` bounds the samples that go through the network in one forward, and so the memory.
+    """
+
+    def __init__(self, backbone: Backbone, rows: int = ROWS) -> None:
+        if rows < 1:
+            raise InputError(f"rows is 1 or more, not {rows}")
+        self.backbone, self.rows = backbone, rows
+        self.negative = backbone.embed("")
+
+    @classmethod
+    def load(
+        cls: type[G], model: str = "toybox", device: str | None = None, dtype: str | None = None
+    ) -> G:
+        """Load a model by name, folder or repository; see `load_backbone`."""
+        from counterflow.backbones.registry import load_backbone
+
+        return cls(load_backbone(model, device, dtype))
+
+    def generate(
+        self,
+        prompt: str,
+        steps: int = 28,
+        guidance: float = 3.0,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+        progress: Progress | None = None,
+        solver: str = "euler",
+    ) -> tuple[Image.Image, Trajectory]:
+        """Generate a (width, height) picture, and its trajectory.
+
+        By Euler this is the model's own pipeline from a CPU generator of this seed, called with
+        `max_sequence_length` as the adapter has it (its tokenizer's limit, at most 256). DDIM
+        (`solver="ddim"`) between the same noise levels is equal to it but for rounding.
+        """
+        size = size or self.square
+        check_generate(steps, guidance, seed, *size, solver)
+        multiple, longest = self.backbone.multiple, self.backbone.longest
+        if any(s % multiple or s > longest for s in size):
+            raise InputError(
+                f"width and height are multiples of {multiple} up to {longest}, not {size}"
+            )
+        noise, grid = self.noise(seed, size), self.backbone.grid(steps, size)
+        source = self.embed(prompt)
+        run = Run(self.backbone, noise, grid, source, self.negative, rows=self.rows)
+        run.label, run.expected, run.progress = "generating", steps, progress
+        velocity = run.velocity("source", guidance)
+        made = loops.generate(solver_of(solver), velocity, noise, grid, run.done)
+        trajectory = Trajectory(made[:, 0], grid)
+        return self.picture(trajectory[-1], size), trajectory
+
+    def embed(self, prompt: str) -> Conditioning:
+        """Embed a prompt; warns (UserWarning) of words that are cut off or never learned."""
+        conditioning = self.backbone.embed(prompt)
+        for tokenizer, rest in conditioning.cut.items():
+            what = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
+            warnings.warn(f"{what}; not seen: {shorten(rest, 200)!r}", stacklevel=3)
+        if conditioning.unknown:
+            words = ", ".join(map(repr, conditioning.unknown))
+            warnings.warn(f"the model never learned {shorten(words, 200)}", stacklevel=3)
+        return conditioning
+
+    @property
+    def square(self) -> tuple[int, int]:
+        """The size that the model was made for, as a square."""
+        side = round(self.backbone.area**0.5)
+        return side, side
+
+    def noise(self, seed: int, size: tuple[int, int]) -> Latent:
+        """The noise that a seed begins a picture of (width, height) with, `[1, c, h, w]`."""
+        generator = torch.Generator().manual_seed(seed)
+        shape = self.backbone.latent_shape(size)
+        return torch.randn(1, *shape, generator=generator).to(self.backbone.device)
+
+    def picture(self, latent: Latent, size: tuple[int, int]) -> Image.Image:
+        """Decode a latent to a picture of (width, height)."""
+        return pictures.to_picture(self.backbone, latent, size)

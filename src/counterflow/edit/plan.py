@@ -1,0 +1,93 @@
+"""How the targets of an edit are made: each alone, in batches, or each from the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from counterflow.edit.checks import check_seed
+from counterflow.errors import InputError
+from counterflow.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from counterflow.edit.editor import Edit, Editor, Inversion
+    from counterflow.edit.job import Job
+    from counterflow.methods.base import Method
+
+
+@dataclass
+class Plan:
+    """Targets and the way to them."""
+
+    targets: list[str]
+    batch: int = 1
+    turns: bool = False
+    noise_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError(f"--batch is 1 or more, not {self.batch}")
+        if self.noise_seed is not None:
+            check_seed(self.noise_seed)
+        if self.batch > 1 and self.turns:
+            raise InputError("--batch and --turns exclude each other: each target needs its own")
+        if self.noise_seed is not None and self.turns:
+            raise InputError("--noise-seed and --turns exclude each other")
+
+    def check(self, job: Job) -> None:
+        """Refuse what does not go together with a job; InputError says why."""
+        if self.batch > 1 and job.auto_mask:
+            raise InputError(
+                "--batch and --mask auto exclude each other: each target needs its own"
+            )
+
+    def check_prompts(self, method: Method, source: str) -> None:
+        """Refuse settings that do not fit a target and what it is made from."""
+        skipped: int = getattr(method, "skip_steps", 0)
+        if self.noise_seed is not None and skipped:
+            raise InputError("--noise-seed and skip_steps exclude each other")
+        for n, target in enumerate(self.targets):
+            method.check_prompts(self.targets[n - 1] if self.turns and n else source, target)
+
+    def run(
+        self, job: Job, editor: Editor, inversion: Inversion, progress: Progress
+    ) -> Iterator[tuple[Edit, np.ndarray | None]]:
+        """Each edit as soon as it is made, with its mask."""
+        noise = None
+        if self.noise_seed is not None:
+            noise = editor.noise(self.noise_seed, inversion.size)
+        for start in range(0, len(self.targets), self.batch):
+            part = self.targets[start : start + self.batch]
+            mask = job.masked(editor, inversion, part[0], progress)
+            made = editor.edit_batch(
+                inversion,
+                part,
+                job.method,
+                mask,
+                job.exact_background,
+                noise,
+                job.model.seed,
+                progress,
+            )
+            for edit in made:
+                yield edit, mask
+            if self.turns and start + self.batch < len(self.targets):
+                inversion = editor.after(inversion, made[-1], progress)
+
+    def record(self, n: int) -> dict[str, Any]:
+        """For the PNG of edit `n`: its target, and the turns before it."""
+        return {
+            "target": self.targets[n],
+            "turns": self.targets[:n] if self.turns else [],
+            "noise_seed": self.noise_seed,
+        }
+
+    @classmethod
+    def from_record(cls, data: Mapping[str, Any]) -> Plan:
+        """Makes the edit of a PNG again, as the last of its turns."""
+        before = [str(target) for target in data.get("turns", [])]
+        targets = [*before, str(data["target"])]
+        return cls(targets, turns=bool(before), noise_seed=data.get("noise_seed"))

@@ -1,1 +1,0 @@
-"""Inversion: solvers, the loop that drives them, and the trajectory it leaves."""

@@ -1,0 +1,1 @@
+"""Methods of the field, one file each, run by one loop; `registry` lists them."""

@@ -1,0 +1,133 @@
+"""What a method is, and the one loop that runs every method.
+
+A method of the field is one small file: a frozen dataclass whose fields are its settings, with the
+inversion that it needs, where an edit starts, and one `step`, written as its paper writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from counterflow.backbones.base import Backbone, Conditioning
+from counterflow.controls.base import Control, Features
+from counterflow.controls.blend import blend
+from counterflow.controls.rows import RowMap, row_map
+from counterflow.errors import InputError
+from counterflow.flow import Branch, Latent, OneLatent, Step
+from counterflow.kinds import Integer
+from counterflow.methods.run import Run
+from counterflow.settings import Settings, setting
+from counterflow.solvers.base import Solver
+from counterflow.solvers.trajectory import Trajectory, finite, invert
+
+
+@dataclass(frozen=True)
+class Inverting:
+    """How a picture is inverted: edits whose methods agree in this can share an inversion."""
+
+    steps: int
+    solver: Solver
+    guidance: float = 1.0
+    prompt: Branch = "source"
+    stop: int = 0
+    """The interval that it goes down to; 0 is pure noise."""
+
+
+@dataclass(frozen=True)
+class Method(Settings):
+    """Base of every method: overwrite what the paper does otherwise; `step` has no default."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    follows: ClassVar[bool] = False
+    """Whether it edits along any trajectory: of a generated picture, or of an edit before."""
+
+    steps: int = setting(30, Integer(1, 1000), "Steps of the grid, N.")
+
+    @property
+    def inversion(self) -> Inverting | None:
+        """The inversion that the method starts from; None where it inverts nothing."""
+        return None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether source features of one edit serve the next edits of the same picture."""
+        return True
+
+    @property
+    def records(self) -> bool:
+        """Whether the inversion's own evaluations give the source features."""
+        return False
+
+    def check_model(self, backbone: Backbone) -> None:
+        """Refuse, with InputError, what a model cannot do, before any work is done."""
+
+    def check_prompts(self, source: str, target: str) -> None:
+        """Refuse, with InputError, settings that do not fit the prompts."""
+
+    def row_map(self, source: Conditioning, target: Conditioning) -> RowMap:
+        """Which of the source's text rows each of a target's corresponds to."""
+        return row_map(source, target)
+
+    def controls(self, backbone: Backbone) -> Sequence[Control]:
+        """What the target's conditional passes take from the source."""
+        return ()
+
+    def invert(self, run: Run) -> Trajectory | None:
+        """The picture's trajectory to noise, shared by all its targets."""
+        how = self.inversion
+        if how is None:
+            return None
+        with run.attached(self.controls(run.backbone) if self.records else (), run.features):
+            velocity = run.velocity(how.prompt, how.guidance)
+            return invert(how.solver, velocity, run.image, run.grid, how.stop, run.done)
+
+    def start(self, run: Run, known: Any) -> tuple[OneLatent, Any, int]:
+        """Latents `[1, c, h, w]` that all targets start from, a state, and the first interval."""
+        raise NotImplementedError
+
+    def step(self, run: Run, known: Any, x: Latent, state: Any, step: Step) -> tuple[Latent, Any]:
+        """The targets' next latents, one row for each, and the next state.
+
+        `known` is the source's trajectory, None where the method inverts nothing.
+        """
+        raise NotImplementedError
+
+    def outside(self, run: Run, known: Any, state: Any, k: int) -> OneLatent:
+        """What the targets' latents `k` are outside a mask: the source's trajectory.
+
+        A method without one says it itself; InputError where it does not.
+        """
+        if known is None:
+            raise InputError(f"{self.name} takes no mask")
+        return known[k]  # type: ignore[no-any-return]
+
+
+def edit(
+    method: Method, run: Run, known: Trajectory | None, mask: Tensor | None = None
+) -> Float[Tensor, "n targets channels height width"]:
+    """Run a method: every latent that the targets go through, from where they start to the image.
+
+    `mask` `[1, 1, h, w]` is 1 where latents may change. Raises NumericsError, naming the step, when
+    a latent is not finite.
+    """
+    features = run.features if method.keeps else Features(budget=0)
+    with run.attached(method.controls(run.backbone), features):
+        x, state, first = method.start(run, known)
+        latents = [x.expand(len(run.targets), *x.shape[1:])]
+        run.expected = run.grid.steps - first
+        for k in run.grid.toward_image(first):
+            step = run.grid.step(k)
+            x, state = method.step(run, known, latents[-1], state, step)
+            if mask is not None:
+                x = blend(x, method.outside(run, known, state, k + 1), mask)
+            latents.append(finite(x, step))
+            run.done(step)
+    return torch.stack(latents)

@@ -1,0 +1,70 @@
+"""FTEdit exactly as its published code computes it (arXiv 2411.15843), for whoever compares.
+
+On the same latents and embeddings it gives that code's trajectories and edits to rounding. What
+differs from `ftedit`, and why that differs, is in `docs/paper.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from counterflow.backbones.base import Backbone
+from counterflow.controls.attention import AttentionControl
+from counterflow.controls.base import Control
+from counterflow.errors import InputError
+from counterflow.flow import Latent, Step
+from counterflow.kinds import Integer, Number
+from counterflow.methods.base import Inverting
+from counterflow.methods.published import Published
+from counterflow.methods.run import Run
+from counterflow.settings import setting
+from counterflow.solvers.fixed_point import FixedPoint
+from counterflow.solvers.trajectory import Trajectory
+
+AVERAGED = 5
+"""The mean takes in so many evaluations at most; further iterations then change nothing."""
+
+
+@dataclass(frozen=True)
+class FTEditReference(Published):
+    """Skipped steps are not inverted either, and they move the attention window along."""
+
+    name = "ftedit-reference"
+    title = "FTEdit as its published code computes it"
+    paper = "Xu et al., CVPR 2025, arXiv 2411.15843, code of the same name"
+
+    iterations: int = setting(3, Integer(0, 1000), "Fixed-point iterations, I.")
+    invert_guidance: float = setting(1.0, Number(0, 100), "Guidance while inverting.")
+    guidance: float = setting(2.0, Number(0, 100), "Guidance of the target.")
+    skip_steps: int = setting(0, Integer(0, 999), "Start at this step of the trajectory.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.skip_steps >= self.steps:
+            raise InputError(f"skip_steps {self.skip_steps} leaves none of the {self.steps} steps")
+
+    @property
+    def inversion(self) -> Inverting:
+        """Stage I, down to the step where the edit begins."""
+        solver = FixedPoint(self.iterations, True, (0, min(self.iterations, AVERAGED - 1)))
+        return Inverting(self.steps, solver, self.invert_guidance, stop=self.skip_steps)
+
+    def controls(self, backbone: Backbone) -> Sequence[Control]:
+        """As published: the attention window counts the steps that are made."""
+        text, attention = super().controls(backbone)
+        assert isinstance(attention, AttentionControl) and isinstance(attention.ratio, float)
+        shift = self.skip_steps / self.steps
+        return text, replace(attention, ratio=(shift, min(1.0, attention.ratio + shift)))
+
+    def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
+        """From the inverted latent."""
+        return known[self.skip_steps], None, self.skip_steps
+
+    def step(
+        self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
+    ) -> tuple[Latent, None]:
+        """The source, compensated, is on its trajectory and gives its features alone."""
+        source = run.of_source(known[step.index], wanted=run.lacks(step))
+        _, v = run.velocities(step, source, run.of_target(x, self.guidance))
+        return x + run.grid.width(step.index) * v, None

@@ -1,0 +1,45 @@
+"""The plain edit: invert by a solver under the source prompt, sample under the target prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from counterflow.flow import Latent, Step
+from counterflow.kinds import Choice, Number
+from counterflow.methods.base import Inverting, Method
+from counterflow.methods.run import Run
+from counterflow.settings import setting
+from counterflow.solvers.base import solver
+from counterflow.solvers.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class ODE(Method):
+    """One solver both ways, as DDIM inversion and DDIM sampling are for diffusion models."""
+
+    name = "ode"
+    title = "Inversion by a solver, then the target prompt alone"
+    paper = "Song et al., ICLR 2021, arXiv 2010.02502, for flows"
+    follows = True
+
+    solver: str = setting("euler", Choice("euler", "ddim", "midpoint"), "The solver, both ways.")
+    invert_guidance: float = setting(1.0, Number(0, 100), "Guidance while inverting.")
+    guidance: float = setting(2.0, Number(0, 100), "Guidance of the target.")
+
+    @property
+    def inversion(self) -> Inverting:
+        """The solver towards the noise."""
+        return Inverting(self.steps, solver(self.solver), self.invert_guidance)
+
+    def start(self, run: Run, known: Trajectory) -> tuple[Latent, Any, int]:
+        """From the inverted noise."""
+        x = known[0] if run.begin is None else run.begin
+        return x, solver(self.solver).init(x), 0
+
+    def step(
+        self, run: Run, known: Trajectory, x: Latent, state: Any, step: Step
+    ) -> tuple[Latent, Any]:
+        """The solver towards the image, under the target prompt."""
+        k, velocity = step.index, run.velocity("target", self.guidance)
+        return solver(self.solver).step(velocity, x, state, step, run.grid[k], run.grid[k + 1])

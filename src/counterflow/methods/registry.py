@@ -1,0 +1,127 @@
+"""Every method by name: a class and, for a variant of it, the settings that differ."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from counterflow.errors import InputError
+
+if TYPE_CHECKING:
+    from counterflow.methods.base import Method
+
+ENTRY_POINTS = "counterflow.methods"
+"""Group of entry points by which other packages add methods, each `name = "module:Class"`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a method is, as `module:Class`; for a variant, its title and what it sets."""
+
+    target: str
+    title: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> type[Method]:
+        """The class; InputError where the package that names it does not have it."""
+        module, _, name = self.target.partition(":")
+        try:
+            made: type[Method] = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"the method at {self.target} cannot be loaded: {error}") from None
+        return made
+
+
+FTEDIT = "counterflow.methods.ftedit:FTEdit"
+ODE = "counterflow.methods.ode:ODE"
+
+METHODS: dict[str, Entry] = {
+    "ftedit": Entry(FTEDIT),
+    "ftedit-reference": Entry("counterflow.methods.ftedit_reference:FTEditReference"),
+    "ftedit-2": Entry(
+        FTEDIT,
+        "FTEdit with two fixed-point iterations, as in its benchmark script",
+        {"iterations": 2},
+    ),
+    "ftedit-attention": Entry(
+        FTEDIT,
+        "FTEdit with attention injection in its first 15 % of the steps",
+        {"attention_ratio": 0.15, "attention_tokens": "both"},
+    ),
+    "ftedit-padding": Entry(
+        FTEDIT,
+        "FTEdit whose text control holds padding too, as its reference does",
+        {"text_padding": True},
+    ),
+    "fixed-point": Entry(
+        FTEDIT,
+        "FTEdit's inversion and compensation, without its text control",
+        {"text_ratio": 0.0},
+    ),
+    "flowedit": Entry("counterflow.methods.flowedit:FlowEdit"),
+    "directedit": Entry("counterflow.methods.directedit:DirectEdit"),
+    "ode": Entry(ODE),
+    "euler": Entry(ODE, "Euler inversion, the target prompt alone", {"solver": "euler"}),
+    "ddim": Entry(ODE, "DDIM inversion, the target prompt alone", {"solver": "ddim"}),
+    "midpoint": Entry(ODE, "Midpoint inversion, the target prompt alone", {"solver": "midpoint"}),
+}
+"""By name. The first is the default."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with its settings, under the name and the title that say what they are."""
+
+    name: str
+    title: str
+    method: Method
+
+
+def entries() -> dict[str, Entry]:
+    """Every method by name, those of other packages after ours."""
+    others = {each.name: Entry(each.value) for each in entry_points(group=ENTRY_POINTS)}
+    return METHODS | {name: entry for name, entry in others.items() if name not in METHODS}
+
+
+def entry(name: str) -> Entry:
+    """The entry of a name; InputError, naming what there is, for another."""
+    known = entries()
+    if name not in known:
+        raise InputError(f"no method {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+def method(name: str, **changes: Any) -> Method:
+    """The method of a name, with some settings changed; InputError for what there is not."""
+    found = entry(name)
+    return found.load()(**found.settings).but(**changes)
+
+
+def from_record(name: str, settings: Mapping[str, Any]) -> Method:
+    """The method that `Method.name` and `Settings.to_dict` recorded."""
+    return entry(name).load().from_dict(settings)
+
+
+def variant(name: str, texts: Mapping[str, str] | None = None) -> Variant:
+    """A method with settings given as text, `{"steps": "10"}`, under a name that says so."""
+    found = entry(name)
+    made = found.load()(**found.settings)
+    texts = texts or {}
+    said = ",".join(f"{key}={text}" for key, text in texts.items())
+    title = found.title or made.title
+    return Variant(
+        f"{name},{_slug(said)}" if texts else name,
+        f"{title}, {said.replace(',', ', ')}" if texts else title,
+        made.but(**made.parse(texts)),
+    )
+
+
+def _slug(said: str) -> str:
+    """Settings as part of a folder's name; what had to go is told apart by a digest."""
+    plain = re.sub(r"[^\w.,=+-]+", "-", said)[:80].strip(".-")
+    return plain if plain == said else f"{plain}-{hashlib.sha256(said.encode()).hexdigest()[:6]}"

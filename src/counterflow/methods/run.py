@@ -1,0 +1,210 @@
+"""One picture and its targets on one model: what a method may ask for, counted and reported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from counterflow.backbones.base import Backbone, Conditioning, Guidance, stacked
+from counterflow.controls.base import Control, Features, Part, Session, attach
+from counterflow.controls.rows import RowMap
+from counterflow.flow import Branch, Grid, Latent, Step, Velocity
+from counterflow.progress import Progress
+from counterflow.solvers.trajectory import Trajectory
+
+ROWS = 8
+"""Most samples in one forward, unless the editor is told otherwise."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A guided velocity that is asked for: of which branch, at which latents."""
+
+    branch: Branch
+    x: Latent
+    guidance: Guidance
+    features: Step | None = None
+    """The evaluation whose source features these rows give or take; None for the step's own."""
+    wanted: bool = True
+    """Whether it is evaluated at all."""
+
+
+@dataclass
+class Run:
+    """What a method sees of a picture, its prompts and the model."""
+
+    backbone: Backbone
+    image: Latent
+    """The picture's latent, `[1, c, h, w]`."""
+    grid: Grid
+    source: Conditioning
+    negative: Conditioning
+    targets: Sequence[Conditioning] = ()
+    maps: Sequence[RowMap] = ()
+    """For each target, which source row each of its text rows corresponds to."""
+    features: Features = field(default_factory=Features)
+    begin: Latent | None = None
+    """Noise that the targets start from in place of the source's, `[1, c, h, w]`."""
+    seed: int = 0
+    rows: int = ROWS
+    label: str = ""
+    expected: int = 0
+    """Steps that will be made in all."""
+    progress: Progress | None = None
+    forwards: int = 0
+    """Evaluations of the network on single samples, so far."""
+    own: int = 0
+    """Those of them that the targets' velocities cost; the others are shared by all targets."""
+    residuals: dict[int, float] = field(default_factory=dict)
+    """By step, the relative fixed-point residual where it was measured."""
+    errors: dict[int, float] = field(default_factory=dict)
+    """By step, how far the compensated source landed from the next stored latent."""
+
+    def __post_init__(self) -> None:
+        self.session = Session((), (), self.features)
+        self._began = time.perf_counter()
+        self._steps = 0
+        self._generator = torch.Generator().manual_seed(self.seed)
+        self._stacks: dict[tuple[tuple[Branch, int, float], ...], Conditioning] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.perf_counter() - self._began
+
+    def of_source(
+        self,
+        x: Latent,
+        guidance: float = 1,
+        features: Step | None = None,
+        wanted: bool = True,
+    ) -> Query:
+        """Ask for the velocity under the source prompt; its features are remembered."""
+        return Query("source", x, self.backbone.guidance(guidance), features, wanted)
+
+    def of_target(self, x: Latent, guidance: float = 1, features: Step | None = None) -> Query:
+        """Ask for the velocity under the target prompts, one row of `x` for each, controlled."""
+        return Query("target", x, self.backbone.guidance(guidance), features)
+
+    def of_negative(self, x: Latent) -> Query:
+        """Ask for the velocity under the negative (unconditional) prompt."""
+        return Query("negative", x, self.backbone.guidance(1))
+
+    def velocities(self, step: Step, *queries: Query) -> list[Any]:
+        """A guided velocity for each query, None for one that is not wanted.
+
+        All rows go through the network together, at most `rows` at once, source rows first:
+        so targets may take the features that the source's rows give in the same forward.
+        """
+        asked = sorted((q for q in queries if q.wanted), key=lambda q: q.branch != "source")
+        guided = [q for q in asked if q.guidance.forwards == 2]
+        passes = [*asked, *(replace(q, branch="negative") for q in guided)]
+        made = self._forward(step, passes)
+        self.forwards += sum(len(q.x) for q in passes)
+        self.own += sum(len(q.x) * q.guidance.forwards for q in asked if q.branch == "target")
+        conditional = {id(q): v for q, v in zip(asked, made[: len(asked)], strict=True)}
+        negative = {id(q): v for q, v in zip(guided, made[len(asked) :], strict=True)}
+        return [
+            q.guidance(conditional[id(q)], negative.get(id(q))) if q.wanted else None
+            for q in queries
+        ]
+
+    def velocity(self, branch: Branch, guidance: float = 1) -> Velocity:
+        """The guided velocity under one branch's prompt, as solvers take it."""
+        scale = self.backbone.guidance(guidance)
+
+        def asked(x: Latent, step: Step) -> Latent:
+            made: Latent = self.velocities(step, Query(branch, x, scale))[0]
+            return made
+
+        return asked
+
+    def lacks(self, step: Step, features: Step | None = None) -> bool:
+        """Whether a control at a step needs source features that are not known yet."""
+        return self.session.lacks(step, features)
+
+    def lacks_later(self, step: Step) -> bool:
+        """Whether a control at this step or a later one does."""
+        steps = (self.grid.step(k) for k in self.grid.toward_image(step.index))
+        return any(map(self.lacks, steps))
+
+    def noised(self, noise: Latent, sigma: float) -> Latent:
+        """The picture at a noise level, `(1 - sigma) * image + sigma * noise`."""
+        return (1 - sigma) * self.image + sigma * noise
+
+    def noise(self, seed: int | None = None) -> Latent:
+        """Standard normal noise of the picture's shape: the run's next, or that of a seed."""
+        generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
+        return torch.randn(self.image.shape, generator=generator).to(self.image)
+
+    def measure(self, known: Trajectory, k: int, v: Latent, residual: bool) -> None:
+        """Note how a source velocity `v` at stored latent `k` fits the trajectory.
+
+        `residual` says whether it is guided as the inversion was: only then it has a residual.
+        """
+        if residual:
+            self.residuals[k] = known.residual(k, v)
+        landed = known[k] + self.grid.width(k) * (v + known.compensation(k, known[k], v))
+        self.errors[k] = (landed - known[k + 1]).abs().max().item()
+
+    @contextmanager
+    def attached(self, controls: Sequence[Control], features: Features) -> Iterator[None]:
+        """Inside, forwards are made under these controls; every hook is gone afterwards."""
+        before = self.session
+        with attach(self.backbone, controls, features) as self.session, self.backbone.steady():
+            try:
+                yield
+            finally:
+                self.session = before
+
+    def done(self, step: Step) -> None:
+        """Report that a step is made; features that did not fit their budget go."""
+        self.session.features.end_step()
+        self._steps += 1
+        if self.progress is not None:
+            self.progress(self.label, self._steps, self.expected)
+
+    def _forward(self, step: Step, passes: Sequence[Query]) -> list[Latent]:
+        """A velocity for each pass, all rows in as few forwards as `rows` allows."""
+        if not passes:
+            return []
+        counts = [len(q.x) for q in passes]
+        x, conditioning = torch.cat([q.x for q in passes]), self._conditioning(passes)
+        made = []
+        for start in range(0, len(x), self.rows):
+            chunk = slice(start, min(start + self.rows, len(x)))
+            with self.session.running(step, list(self._parts(step, passes, chunk))):
+                part = conditioning.rows(chunk) if len(x) > self.rows else conditioning
+                made.append(self.backbone.velocity(x[chunk], step.sigma, part))
+        return list(torch.cat(made).split(counts))
+
+    def _conditioning(self, passes: Sequence[Query]) -> Conditioning:
+        """One row of conditioning for each row of the passes; stacked once a run."""
+        key = tuple((q.branch, len(q.x), q.guidance.scale) for q in passes)
+        if key not in self._stacks:
+            self._stacks[key] = stacked([each for q in passes for each in self._prompts(q)])
+        return self._stacks[key]
+
+    def _prompts(self, query: Query) -> list[Conditioning]:
+        """The conditioning of each of a query's rows."""
+        if query.branch == "target":
+            prompts = list(self.targets)
+        else:
+            prompts = [self.source if query.branch == "source" else self.negative] * len(query.x)
+        return [query.guidance.condition(each) for each in prompts]
+
+    def _parts(self, step: Step, passes: Sequence[Query], chunk: slice) -> Iterator[Part]:
+        """Whose the rows of a chunk are, counted from its beginning."""
+        start = 0
+        for query in passes:
+            low, high = max(start, chunk.start), min(start + len(query.x), chunk.stop)
+            if low < high:
+                maps = self.maps[low - start : high - start] if query.branch == "target" else ()
+                rows = slice(low - chunk.start, high - chunk.start)
+                yield Part(query.branch, rows, query.features or step, maps)
+            start += len(query.x)

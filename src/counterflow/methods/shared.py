@@ -1,0 +1,134 @@
+"""Groups of settings that several methods have, with what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import cast
+
+from counterflow.backbones.base import ATTENTION, Backbone, Conditioning
+from counterflow.controls.align import Level, spelled
+from counterflow.controls.attention import AttentionControl
+from counterflow.controls.base import Control
+from counterflow.controls.rows import RowMap, row_map
+from counterflow.controls.text import TextControl
+from counterflow.errors import InputError
+from counterflow.kinds import (
+    Choice,
+    Flag,
+    Integer,
+    Number,
+    Numbers,
+    Share,
+    Some,
+    Span,
+    Window,
+    Words,
+    WordWindows,
+)
+from counterflow.methods.base import Inverting, Method
+from counterflow.settings import setting
+from counterflow.solvers.ddim import DDIM
+from counterflow.solvers.euler import Euler
+from counterflow.solvers.fixed_point import FixedPoint
+
+
+@dataclass(frozen=True)
+class Iterated(Method):
+    """An inversion refined by fixed-point iteration: `steps * (iterations + 1)` evaluations."""
+
+    iterations: int = setting(
+        3, Integer(0, 1000), "Fixed-point iterations, I; 0 is plain Euler or DDIM inversion."
+    )
+    average: bool = setting(
+        True, Flag(), "Step with the mean of the iterates' velocities, not with the last one."
+    )
+    average_window: tuple[int, int] | None = setting(
+        None, Span(), "First and last evaluation that the mean takes in, of 0 to I."
+    )
+    invert_guidance: float = setting(1.0, Number(0, 100), "Guidance while inverting.")
+    solver: str = setting(
+        "euler", Choice("euler", "ddim"), "Inversion by Euler's or by DDIM's rule."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.solver == "ddim" and self.steps < 2:
+            raise InputError("ddim inverts in two steps or more, not 1")
+        if self.average_window is not None and self.average_window[1] > self.iterations:
+            raise InputError(
+                f"average_window is the first and last of the evaluations 0 to {self.iterations}, "
+                f"not {self.average_window}"
+            )
+
+    @property
+    def inversion(self) -> Inverting:
+        """Stage I of FTEdit, or of DDIM."""
+        rule = DDIM if self.solver == "ddim" else FixedPoint
+        window = self.average_window or (0, self.iterations)
+        made = rule(self.iterations, self.average, window)
+        plain = self.iterations == 0 and self.solver == "euler"
+        return Inverting(self.steps, Euler() if plain else made, self.invert_guidance)
+
+
+@dataclass(frozen=True)
+class Controlled(Method):
+    """FTEdit's text control, and attention injection."""
+
+    text_ratio: Window = setting(1.0, Share(), "Steps with the text control.")
+    text_words: WordWindows = setting(
+        (), Words(), "Windows of single words of both prompts, in place of text_ratio."
+    )
+    text_level: str = setting(
+        "token", Choice("token", "word"), "A token is unchanged by itself, or with its whole word."
+    )
+    text_padding: bool = setting(False, Flag(), "The text control holds padding too.")
+    text_blocks: tuple[int, ...] | None = setting(None, Numbers(), "Blocks with the text control.")
+    attention_ratio: Window = setting(0.0, Share(), "Steps with attention injection.")
+    attention_parts: tuple[str, ...] = setting(
+        ("v",), Some(*ATTENTION), "Attention features that are injected."
+    )
+    attention_tokens: str = setting(
+        "image",
+        Choice("image", "text", "both", "all"),
+        "Whose; text features of unchanged tokens, or with `all` of every row by position.",
+    )
+    attention_blocks: tuple[int, ...] | None = setting(
+        None, Numbers(), "Blocks with attention injection."
+    )
+
+    def controls(self, backbone: Backbone) -> Sequence[Control]:
+        """Both, as the settings have them."""
+        words = dict(cast("tuple[tuple[str, Window], ...]", self.text_words))
+        return (
+            TextControl(self.text_ratio, self.text_blocks, words, self.text_padding),
+            AttentionControl(
+                self.attention_ratio,
+                self.attention_parts,
+                self.attention_tokens,
+                self.attention_blocks,
+            ),
+        )
+
+    def row_map(self, source: Conditioning, target: Conditioning) -> RowMap:
+        """By token or by word."""
+        return row_map(source, target, cast(Level, self.text_level))
+
+    def check_model(self, backbone: Backbone) -> None:
+        """Refuse blocks that the model lacks."""
+        wanted = {*(self.text_blocks or ()), *(self.attention_blocks or ())}
+        if wanted:
+            blocks = 1 + max(site.block for site in backbone.sites())
+            if max(wanted) >= blocks:
+                raise InputError(f"this model has blocks 0 to {blocks - 1}, not {max(wanted)}")
+
+    def check_prompts(self, source: str, target: str) -> None:
+        """Refuse a window for a word that the prompts do not both say."""
+        shared = {*spelled(source)} & {*spelled(target)}
+        for word in dict(self.text_words):
+            if word not in shared:
+                raise InputError(
+                    f"a window is given for {word!r}, which {shorten(target, 60)!r} and the "
+                    "source do not both say"
+                )

@@ -1,0 +1,31 @@
+"""Euler's rule: generation's own, and the simplest inversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from counterflow.flow import Step, Velocity
+
+
+@dataclass(frozen=True)
+class Euler:
+    """`x + (stop - start) * v(x)` (FTEdit, arXiv 2411.15843, eq. 7 and 8).
+
+    Of an interval's two noise levels, the velocity is always told the noisier one: that is where
+    generation asks. Towards the noise the latent there is not known yet, and the known one takes
+    its place; this mismatch is the error of Euler inversion.
+    """
+
+    order = 1
+    forwards = 1
+
+    def init(self, x: Tensor) -> None:
+        """Nothing to remember."""
+
+    def step(
+        self, velocity: Velocity, x: Tensor, state: None, step: Step, start: float, stop: float
+    ) -> tuple[Tensor, None]:
+        """One evaluation."""
+        return x + (stop - start) * velocity(x, step.at(max(start, stop))), None
