@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
 SHAPES = {f"toybox.{name}" for name in ("board", "scenery", "creature", "things")}
 TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
-GROUND = {"errors", "progress", "kinds", "settings", "flow", "images", "prompts"}
+GROUND = {"errors", "writing", "progress", "kinds", "settings", "flow", "images", "prompts"}
 BELOW_METHODS = GROUND | {"backbones.base", "solvers", "controls"}
 BELOW_EDIT = BELOW_METHODS | {"backbones", "methods"}
 BELOW_BENCH = BELOW_EDIT | TOYBOX | {"toybox.judge", "edit", "metrics", "sheet"}
@@ -30,7 +30,8 @@ ROOMS: dict[str, set[str]] = {
     "kinds": {"errors"},
     "settings": {"errors", "kinds"},
     "flow": {"errors", "kinds"},
-    "images": {"errors"},
+    "writing": {"errors"},
+    "images": {"errors", "writing"},
     "metrics": {"errors"},
     "prompts": {"errors"},
     "sheet": {"errors"},

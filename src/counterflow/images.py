@@ -13,8 +13,6 @@ import contextlib
 import io
 import json
 import math
-import os
-import secrets
 import stat
 import warnings
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from counterflow.errors import CounterflowError, InputError, NumericsError
+from counterflow.writing import save_bytes_atomically
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
@@ -162,32 +161,6 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         if isinstance(settings, dict):
             return settings
     raise InputError(f"{path}: its settings are not a JSON object; give another PNG")
-
-
-def save_bytes_atomically(path: str | Path, data: bytes) -> None:
-    """Write `data` to `path`, creating its folders: afterwards it is the old file or all of `data`.
-
-    Raises InputError where the place cannot be written; nothing is then left behind.
-    """
-    path = Path(path)
-    # Beside the target: a rename is atomic only within a file system. (tempfile's mode is 0600.)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"{path}: cannot be written ({_why(error)}); choose another") from error
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            temporary.unlink(missing_ok=True)
-    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-        folder = os.open(path.parent, os.O_RDONLY)  # so that the rename outlives a power cut;
-        stack.callback(os.close, folder)  # not every system lets a folder be flushed
-        os.fsync(folder)
 
 
 def _read(path: str | Path, any_shape: bool = False) -> Image.Image:

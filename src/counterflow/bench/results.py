@@ -23,8 +23,8 @@ from counterflow.bench.figures import FIGURES
 from counterflow.bench.files import Reader
 from counterflow.edit.legacy import ftedit_settings
 from counterflow.errors import InputError
-from counterflow.images import save_bytes_atomically
 from counterflow.toybox.edits import CATEGORIES
+from counterflow.writing import save_bytes_atomically
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,8 @@ def experiments(
     from counterflow.bench.engine import Setup
     from counterflow.bench.experiments import page, run
     from counterflow.bench.files import locked
-    from counterflow.images import save_bytes_atomically
     from counterflow.toybox import judge
+    from counterflow.writing import save_bytes_atomically
 
     setup, many = Setup(model, device, dtype), _workers(workers, model, device)
     sample = run.Sample(setup, identify(model), seed, count, steps, many)

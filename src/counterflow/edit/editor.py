@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from counterflow import images
 from counterflow.backbones.base import Conditioning
-from counterflow.controls.align import changed_words
 from counterflow.edit import masks, pictures, store
 from counterflow.edit.checks import check_seed, chosen, fitting
 from counterflow.edit.generator import Generator
 from counterflow.edit.inversion import Inversion
-from counterflow.edit.result import Edit, Reconstruction
+from counterflow.edit.result import Edit, Reconstruction, edits
 from counterflow.errors import InputError, NumericsError
 from counterflow.flow import Latent
 from counterflow.methods import base
@@ -116,7 +114,7 @@ class Editor(Generator):
         images = [
             self._image(latent[None], inversion, mask, exact_background) for latent in latents[-1]
         ]
-        return _edits(inversion, how, run, latents, images)
+        return edits(inversion, how, run, latents, images)
 
     def after(
         self, inversion: Inversion, edit: Edit, progress: Progress | None = None
@@ -281,28 +279,3 @@ class Editor(Generator):
             return made
         outside = inversion.picture if exact else self.round_trip(inversion)
         return pictures.composite(made, outside, mask)
-
-
-def _edits(
-    inversion: Inversion, how: Method, run: Run, latents: Tensor, images: Sequence[Image.Image]
-) -> list[Edit]:
-    """The results of a run: the first target bears the cost of what all share."""
-    own, shared = run.own // len(images), run.forwards - run.own
-    known = inversion.trajectory if how.follows else None
-    return [
-        Edit(
-            image,
-            row[-1:],
-            None if known is None else known.joined(row),
-            prompt.prompt,
-            how,
-            own + shared * (n == 0),
-            run.seconds / len(images),
-            tuple(changed_words(inversion.prompt, prompt.prompt)),
-            prompt.cut,
-            prompt.unknown,
-        )
-        for n, (image, row, prompt) in enumerate(
-            zip(images, latents.unbind(1), run.targets, strict=True)
-        )
-    ]

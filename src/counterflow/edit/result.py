@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image
+from torch import Tensor
 
+from counterflow.controls.align import changed_words
+from counterflow.edit.inversion import Inversion
 from counterflow.flow import Latent
 from counterflow.methods.base import Method
+from counterflow.methods.run import Run
 from counterflow.solvers.trajectory import Trajectory
 
 
@@ -44,3 +49,31 @@ class Reconstruction:
     """Largest absolute difference from the stored image latent."""
     forwards: int
     seconds: float
+
+
+def edits(
+    inversion: Inversion, method: Method, run: Run, latents: Tensor, images: Sequence[Image.Image]
+) -> list[Edit]:
+    """The results of a run, from its latents `[n, targets, c, h, w]` and a picture for each target.
+
+    The first target bears the cost of what all share.
+    """
+    own, shared = run.own // len(images), run.forwards - run.own
+    source = inversion.trajectory if method.follows else None
+    return [
+        Edit(
+            image,
+            row[-1:],
+            None if source is None else source.joined(row),
+            prompt.prompt,
+            method,
+            own + shared * (n == 0),
+            run.seconds / len(images),
+            tuple(changed_words(inversion.prompt, prompt.prompt)),
+            prompt.cut,
+            prompt.unknown,
+        )
+        for n, (image, row, prompt) in enumerate(
+            zip(images, latents.unbind(1), run.targets, strict=True)
+        )
+    ]

@@ -21,10 +21,10 @@ from counterflow.edit.inversion import Inversion
 from counterflow.edit.legacy import ftedit_settings
 from counterflow.errors import InputError, ModelError
 from counterflow.flow import Grid
-from counterflow.images import save_bytes_atomically
 from counterflow.methods.base import Method
 from counterflow.methods.registry import from_record
 from counterflow.solvers.trajectory import Trajectory
+from counterflow.writing import save_bytes_atomically
 
 VERSION = 2
 SUFFIX = ".safetensors"

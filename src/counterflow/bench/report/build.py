@@ -15,7 +15,7 @@ from counterflow.bench.report.summary import average, categories
 from counterflow.bench.results import Bench, MethodResults, Result, read
 from counterflow.bench.stats import Interval, paired_difference
 from counterflow.errors import InputError
-from counterflow.images import save_bytes_atomically
+from counterflow.writing import save_bytes_atomically
 
 PICTURES = 60
 OWN = "ftedit"

@@ -1,0 +1,32 @@
+"""Files stay small enough to be read at one sitting."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from counterflow.methods.registry import METHODS
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_a_source_has_at_most_300_lines(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_a_test_file_has_at_most_400_lines(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_has_at_most_60_lines(name: str) -> None:
+    """With its docstring; a step fits a screen."""
+    method = METHODS[name].load()
+    assert len(inspect.getsource(method).splitlines()) <= 60
+    assert len(inspect.getsource(method.step).splitlines()) <= 30
