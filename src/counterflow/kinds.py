@@ -140,8 +140,8 @@ class Some(_Kind):
         return f"some of {', '.join(self.options)}"
 
     def parse(self, name: str, text: str) -> Any:
-        found = super().parse(name, text)
-        return tuple(text.replace(",", " ").split()) if isinstance(found, str) else found
+        value = super().parse(name, text)
+        return tuple(text.replace(",", " ").split()) if isinstance(value, str) else value
 
     def write(self, value: Any) -> str:
         return ",".join(value)
@@ -159,11 +159,11 @@ class Share(_Kind):
     says = "a share of the steps from 0 to 1, as 0.4, or from which to which, as 0.2-0.8"
 
     def parse(self, name: str, text: str) -> Any:
-        found = super().parse(name, text)
-        if not isinstance(found, str):
-            return found
+        value = super().parse(name, text)
+        if not isinstance(value, str):
+            return value
         try:
-            shares = [float(share) for share in re.split("(?<!e)-", found)]  # not that of 1e-05
+            shares = [float(share) for share in re.split("(?<!e)-", value)]  # not that of 1e-05
         except ValueError:
             raise self.wrong(name, text) from None
         return shares[0] if len(shares) == 1 else tuple(shares)
@@ -187,9 +187,9 @@ class Words(_Kind):
     says = "windows by word, as wooden=0.4,red=0.2-0.8"
 
     def parse(self, name: str, text: str) -> Any:
-        found = super().parse(name, text)
-        if not isinstance(found, str):
-            return found
+        value = super().parse(name, text)
+        if not isinstance(value, str):
+            return value
         pairs = [part.partition("=") for part in text.split(",") if part.strip()]
         if not all(word.strip() and equals for word, equals, _ in pairs):
             raise self.wrong(name, text)
@@ -220,9 +220,9 @@ class Numbers(_Kind):
     def parse(self, name: str, text: str) -> Any:
         if text.strip() in ("all", "null"):
             return None
-        found = super().parse(name, text)
-        if isinstance(found, tuple):
-            return found
+        value = super().parse(name, text)
+        if isinstance(value, tuple):
+            return value
         numbers: list[int] = []
         try:
             for part in text.split(","):
@@ -255,17 +255,17 @@ class Span(Numbers):
     says = "the first and last of some whole numbers, as 1-3, or all"
 
     def parse(self, name: str, text: str) -> Any:
-        found = super().parse(name, text)
-        return found if found is None or "[" in text else (found[0], found[-1])
+        value = super().parse(name, text)
+        return value if value is None or "[" in text else (value[0], value[-1])
 
     def write(self, value: Any) -> str:
         return "all" if value is None else f"{value[0]}-{value[1]}"
 
     def check(self, name: str, value: Any) -> tuple[int, int] | None:
-        found = super().check(name, value)
-        if found is not None and (len(found) != 2 or found[0] > found[1]):
+        numbers = super().check(name, value)
+        if numbers is not None and (len(numbers) != 2 or numbers[0] > numbers[1]):
             raise self.wrong(name, value)
-        return found
+        return numbers
 
 
 def takes(kind: Kind, value: Any) -> bool:

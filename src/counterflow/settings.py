@@ -79,9 +79,9 @@ class Settings:
 
     @classmethod
     def _known(cls, names: Iterable[str]) -> None:
-        known = [each.name for each in cls.declared()]
-        if unknown := sorted(set(names) - set(known)):
+        names_declared = [each.name for each in cls.declared()]
+        if unknown := sorted(set(names) - set(names_declared)):
             what = getattr(cls, "name", cls.__name__)
             raise InputError(
-                f"{what} has no setting {', '.join(unknown)}; it has {', '.join(known)}"
+                f"{what} has no setting {', '.join(unknown)}; it has {', '.join(names_declared)}"
             )

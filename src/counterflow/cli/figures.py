@@ -31,7 +31,7 @@ def edit_report(
     inversion: Inversion, edits: list[Edit], outputs: list[Path], settings: dict[str, Any]
 ) -> dict[str, Any]:
     """What `edit --json` prints."""
-    made = [
+    targets = [
         {
             "target": e.target,
             "image": str(path),
@@ -42,7 +42,7 @@ def edit_report(
         }
         for e, path in zip(edits, outputs, strict=True)
     ]
-    return {"inversion": inversion_figures(inversion), "edits": made, "settings": settings}
+    return {"inversion": inversion_figures(inversion), "edits": targets, "settings": settings}
 
 
 def print_edits(inversion: Inversion, edits: list[Edit], outputs: list[Path]) -> None:

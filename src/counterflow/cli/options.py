@@ -44,10 +44,10 @@ def settings(given: list[str] | None, **shared: float | None) -> dict[str, str]:
 
 def pairs(given: list[str] | None) -> dict[str, str]:
     """`steps=10` as a setting and the text of its value."""
-    found = {}
+    texts = {}
     for text in given or []:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise InputError(f"--set is written as steps=10, not {text!r:.80}")
-        found[name.strip().replace("-", "_")] = value
-    return found
+        texts[name.strip().replace("-", "_")] = value
+    return texts

@@ -35,15 +35,15 @@ def adopted(
     FTEdit. `texts` are settings as `--set` gives them.
     """
     if name is None:
-        made = inverted or registry.method("ftedit")
-        return made.but(**settings, **made.parse(texts or {}))
-    made = registry.method(name)
-    if inverted is not None and made.inversion is not None:
+        how = inverted or registry.method("ftedit")
+        return how.but(**settings, **how.parse(texts or {}))
+    how = registry.method(name)
+    if inverted is not None and how.inversion is not None:
         names = {each.name for each in Iterated.declared()} - set(registry.entry(name).settings)
-        kinds = {each.name: each.kind for each in made.declared() if each.name in names}
-        known = inverted.to_dict()
-        made = made.but(**{k: known[k] for k in kinds if k in known and takes(kinds[k], known[k])})
-    return made.but(**settings, **made.parse(texts or {}))
+        kinds = {each.name: each.kind for each in how.declared() if each.name in names}
+        before = inverted.to_dict()
+        how = how.but(**{k: before[k] for k in kinds if k in before and takes(kinds[k], before[k])})
+    return how.but(**settings, **how.parse(texts or {}))
 
 
 def fitting(
@@ -54,35 +54,35 @@ def fitting(
 ) -> Method:
     """The method of an edit of an inversion; InputError where it needs another inversion."""
     if isinstance(method, str | None):
-        made = adopted(method, settings, inversion.method)
+        how = adopted(method, settings, inversion.method)
     else:
-        made = method.but(**settings)
-    skipped: int = getattr(made, "skip_steps", 0)
-    if noise is not None and (skipped or not made.follows):
+        how = method.but(**settings)
+    skipped: int = getattr(how, "skip_steps", 0)
+    if noise is not None and (skipped or not how.follows):
         raise InputError(
             "a target from other noise begins at step 0 of a trajectory: leave skip_steps at 0, "
             "with a method that follows one, as ftedit does"
         )
-    if made.inversion is None:
-        return made
+    if how.inversion is None:
+        return how
     if inversion.trajectory is None:
         raise InputError(
-            f"{inversion.method.name} inverted nothing, and {made.name} needs an inversion: "
-            f"invert the picture for {made.name}"
+            f"{inversion.method.name} inverted nothing, and {how.name} needs an inversion: "
+            f"invert the picture for {how.name}"
         )
     if inversion.recorded:
-        if made.follows and made.steps == inversion.trajectory.grid.steps:
-            return made
+        if how.follows and how.steps == inversion.trajectory.grid.steps:
+            return how
         raise InputError(
             f"the trajectory has {inversion.trajectory.grid.steps} steps and was not inverted: "
-            f"it takes a method that follows any trajectory of so many steps, not {made.name}"
+            f"it takes a method that follows any trajectory of so many steps, not {how.name}"
         )
-    if made.inversion != inversion.method.inversion:
+    if how.inversion != inversion.method.inversion:
         raise InputError(
-            f"the picture was inverted by {inversion.method.inversion}, and {made.name} needs "
-            f"{made.inversion}: invert it again"
+            f"the picture was inverted by {inversion.method.inversion}, and {how.name} needs "
+            f"{how.inversion}: invert it again"
         )
-    return made
+    return how
 
 
 def check_seed(seed: int) -> None:

@@ -225,7 +225,7 @@ class Editor(Generator):
         known: Trajectory | None = None,
     ) -> Inversion:
         """The record of a picture, by a method's inversion unless its trajectory is known."""
-        made = Inversion(
+        inversion = Inversion(
             picture,
             size,
             prompt,
@@ -237,11 +237,11 @@ class Editor(Generator):
             recorded=known is not None,
         )
         if known is None:
-            run = self._run("inverting", made, how, (), 0, progress)
+            run = self._run("inverting", inversion, how, (), 0, progress)
             run.expected = how.steps - (how.inversion.stop if how.inversion else 0)
-            made.trajectory = how.invert(run)
-            made.forwards, made.seconds = run.forwards, run.seconds
-        return made
+            inversion.trajectory = how.invert(run)
+            inversion.forwards, inversion.seconds = run.forwards, run.seconds
+        return inversion
 
     def _run(
         self,
@@ -274,8 +274,8 @@ class Editor(Generator):
         self, latent: Latent, inversion: Inversion, mask: np.ndarray | None, exact: bool
     ) -> Image.Image:
         """An edit's picture; outside the mask the source's."""
-        made = self.picture(latent, inversion.picture.size)
+        picture = self.picture(latent, inversion.picture.size)
         if mask is None:
-            return made
+            return picture
         outside = inversion.picture if exact else self.round_trip(inversion)
-        return pictures.composite(made, outside, mask)
+        return pictures.composite(picture, outside, mask)

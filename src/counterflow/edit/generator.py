@@ -72,8 +72,8 @@ class Generator:
         run = Run(self.backbone, noise, grid, source, self.negative, rows=self.rows)
         run.label, run.expected, run.progress = "generating", steps, progress
         velocity = run.velocity("source", guidance)
-        made = loops.generate(solver_of(solver), velocity, noise, grid, run.done)
-        trajectory = Trajectory(made[:, 0], grid)
+        latents = loops.generate(solver_of(solver), velocity, noise, grid, run.done)
+        trajectory = Trajectory(latents[:, 0], grid)
         return self.picture(trajectory[-1], size), trajectory
 
     def embed(self, prompt: str) -> Conditioning:

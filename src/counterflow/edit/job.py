@@ -203,15 +203,15 @@ class Job:
             name, settings = data["method"], data["settings"]
         else:
             name, settings = "ftedit", ftedit_settings(data["invert"], edit)
-        made = from_record(str(name), settings)
+        method = from_record(str(name), settings)
         auto, exact = bool(data.get("auto_mask", False)), data.get("exact_background", False)
         exact = bool(exact or edit.get("exact_background", False))
         return cls(
             image,
             data["source"],
             model,
-            made.name,
-            made.to_dict(),
+            method.name,
+            method.to_dict(),
             mask=mask,
             auto_mask=auto,
             exact_background=exact,
@@ -244,11 +244,11 @@ class Generation:
         editor = self.model.load()
         width, height = editor.square
         size = (self.width or width, self.height or height)
-        made, trajectory = editor.generate(
+        picture, trajectory = editor.generate(
             self.prompt, self.steps, self.guidance, self.model.seed, size, progress, self.solver
         )
-        kept = editor.from_trajectory(made, self.prompt, trajectory) if keep else None
-        return made, editor, kept
+        kept = editor.from_trajectory(picture, self.prompt, trajectory) if keep else None
+        return picture, editor, kept
 
     def record(self) -> dict[str, Any]:
         """For the PNG."""
@@ -261,5 +261,5 @@ class Generation:
     def from_record(cls, data: Mapping[str, Any], model: ModelChoice) -> Generation:
         """What `record` wrote."""
         names = ("prompt", "steps", "guidance", "width", "height")
-        known = {name: data[name] for name in names}
-        return cls(**known, model=model, solver=data.get("solver", "euler"))
+        values = {name: data[name] for name in names}
+        return cls(**values, model=model, solver=data.get("solver", "euler"))

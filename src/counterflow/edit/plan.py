@@ -62,7 +62,7 @@ class Plan:
         for start in range(0, len(self.targets), self.batch):
             part = self.targets[start : start + self.batch]
             mask = job.masked(editor, inversion, part[0], progress)
-            made = editor.edit_batch(
+            edits = editor.edit_batch(
                 inversion,
                 part,
                 job.method,
@@ -72,10 +72,10 @@ class Plan:
                 job.model.seed,
                 progress,
             )
-            for edit in made:
+            for edit in edits:
                 yield edit, mask
             if self.turns and start + self.batch < len(self.targets):
-                inversion = editor.after(inversion, made[-1], progress)
+                inversion = editor.after(inversion, edits[-1], progress)
 
     def record(self, n: int) -> dict[str, Any]:
         """For the PNG of edit `n`: its target, and the turns before it."""

@@ -89,8 +89,8 @@ def read(path: str | Path) -> Stored:
             return _stored(record, latents, picture)
     except (*DAMAGED, InputError) as error:
         raise InputError(f"{path} is no inversion, or damaged ({error}): invert again") from None
-    made = f"{path} is an inversion of version {version}"
-    raise InputError(f"{made}, this reads versions 1 to {VERSION}: invert again")
+    which = f"{path} is an inversion of version {version}"
+    raise InputError(f"{which}, this reads versions 1 to {VERSION}: invert again")
 
 
 def _stored(record: dict[str, Any], latents: torch.Tensor, picture: torch.Tensor) -> Stored:

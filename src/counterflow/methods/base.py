@@ -38,6 +38,10 @@ class Inverting:
     stop: int = 0
     """The interval that it goes down to; 0 is pure noise."""
 
+    def __str__(self) -> str:
+        where = f", as far as step {self.stop}" if self.stop else ""
+        return f"{self.solver} in {self.steps} steps at guidance {self.guidance:g}{where}"
+
 
 @dataclass(frozen=True)
 class Method(Settings):

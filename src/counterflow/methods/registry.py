@@ -31,10 +31,10 @@ class Entry:
         """The class; InputError where the package that names it does not have it."""
         module, _, name = self.target.partition(":")
         try:
-            made: type[Method] = getattr(importlib.import_module(module), name)
+            method: type[Method] = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise InputError(f"the method at {self.target} cannot be loaded: {error}") from None
-        return made
+        return method
 
 
 FTEDIT = "counterflow.methods.ftedit:FTEdit"
@@ -90,16 +90,16 @@ def entries() -> dict[str, Entry]:
 
 def entry(name: str) -> Entry:
     """The entry of a name; InputError, naming what there is, for another."""
-    known = entries()
-    if name not in known:
-        raise InputError(f"no method {name!r}; there are {', '.join(known)}")
-    return known[name]
+    methods = entries()
+    if name not in methods:
+        raise InputError(f"no method {name!r}; there are {', '.join(methods)}")
+    return methods[name]
 
 
 def method(name: str, **changes: Any) -> Method:
     """The method of a name, with some settings changed; InputError for what there is not."""
-    found = entry(name)
-    return found.load()(**found.settings).but(**changes)
+    which = entry(name)
+    return which.load()(**which.settings).but(**changes)
 
 
 def from_record(name: str, settings: Mapping[str, Any]) -> Method:
@@ -109,19 +109,19 @@ def from_record(name: str, settings: Mapping[str, Any]) -> Method:
 
 def variant(name: str, texts: Mapping[str, str] | None = None) -> Variant:
     """A method with settings given as text, `{"steps": "10"}`, under a name that says so."""
-    found = entry(name)
-    made = found.load()(**found.settings)
+    which = entry(name)
+    method = which.load()(**which.settings)
     texts = texts or {}
-    said = ",".join(f"{key}={text}" for key, text in texts.items())
-    title = found.title or made.title
+    settings = ",".join(f"{key}={text}" for key, text in texts.items())
+    title = which.title or method.title
     return Variant(
-        f"{name},{_slug(said)}" if texts else name,
-        f"{title}, {said.replace(',', ', ')}" if texts else title,
-        made.but(**made.parse(texts)),
+        f"{name},{_slug(settings)}" if texts else name,
+        f"{title}, {settings.replace(',', ', ')}" if texts else title,
+        method.but(**method.parse(texts)),
     )
 
 
-def _slug(said: str) -> str:
+def _slug(text: str) -> str:
     """Settings as part of a folder's name; what had to go is told apart by a digest."""
-    plain = re.sub(r"[^\w.,=+-]+", "-", said)[:80].strip(".-")
-    return plain if plain == said else f"{plain}-{hashlib.sha256(said.encode()).hexdigest()[:6]}"
+    plain = re.sub(r"[^\w.,=+-]+", "-", text)[:80].strip(".-")
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

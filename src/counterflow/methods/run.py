@@ -104,11 +104,11 @@ class Run:
         asked = sorted((q for q in queries if q.wanted), key=lambda q: q.branch != "source")
         guided = [q for q in asked if q.guidance.forwards == 2]
         passes = [*asked, *(replace(q, branch="negative") for q in guided)]
-        made = self._forward(step, passes)
+        answers = self._forward(step, passes)
         self.forwards += sum(len(q.x) for q in passes)
         self.own += sum(len(q.x) * q.guidance.forwards for q in asked if q.branch == "target")
-        conditional = {id(q): v for q, v in zip(asked, made[: len(asked)], strict=True)}
-        negative = {id(q): v for q, v in zip(guided, made[len(asked) :], strict=True)}
+        conditional = {id(q): v for q, v in zip(asked, answers[: len(asked)], strict=True)}
+        negative = {id(q): v for q, v in zip(guided, answers[len(asked) :], strict=True)}
         return [
             q.guidance(conditional[id(q)], negative.get(id(q))) if q.wanted else None
             for q in queries
@@ -119,8 +119,8 @@ class Run:
         scale = self.backbone.guidance(guidance)
 
         def asked(x: Latent, step: Step) -> Latent:
-            made: Latent = self.velocities(step, Query(branch, x, scale))[0]
-            return made
+            velocity: Latent = self.velocities(step, Query(branch, x, scale))[0]
+            return velocity
 
         return asked
 
@@ -175,13 +175,13 @@ class Run:
             return []
         counts = [len(q.x) for q in passes]
         x, conditioning = torch.cat([q.x for q in passes]), self._conditioning(passes)
-        made = []
+        velocities = []
         for start in range(0, len(x), self.rows):
             chunk = slice(start, min(start + self.rows, len(x)))
             with self.session.running(step, list(self._parts(step, passes, chunk))):
                 part = conditioning.rows(chunk) if len(x) > self.rows else conditioning
-                made.append(self.backbone.velocity(x[chunk], step.sigma, part))
-        return list(torch.cat(made).split(counts))
+                velocities.append(self.backbone.velocity(x[chunk], step.sigma, part))
+        return list(torch.cat(velocities).split(counts))
 
     def _conditioning(self, passes: Sequence[Query]) -> Conditioning:
         """One row of conditioning for each row of the passes; stacked once a run."""

@@ -67,9 +67,9 @@ class Iterated(Method):
         """Stage I of FTEdit, or of DDIM."""
         rule = DDIM if self.solver == "ddim" else FixedPoint
         window = self.average_window or (0, self.iterations)
-        made = rule(self.iterations, self.average, window)
+        refined = rule(self.iterations, self.average, window)
         plain = self.iterations == 0 and self.solver == "euler"
-        return Inverting(self.steps, Euler() if plain else made, self.invert_guidance)
+        return Inverting(self.steps, Euler() if plain else refined, self.invert_guidance)
 
 
 @dataclass(frozen=True)

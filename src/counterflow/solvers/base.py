@@ -53,5 +53,5 @@ SOLVERS = {
 def solver(name: str, **options: Any) -> Solver:
     """The solver of a name, made with its options."""
     module, _, cls = SOLVERS[name].partition(":")
-    made: Solver = getattr(importlib.import_module(module), cls)(**options)
-    return made
+    rule: Solver = getattr(importlib.import_module(module), cls)(**options)
+    return rule
