@@ -55,6 +55,49 @@ def test_a_stored_inversion_is_edited_without_inverting(
     assert run("edit", tmp_path / "B.SAFETENSORS", *more, "-o", out)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("rf-inversion", ["--steps", "4", "--set", "gamma=0.4", "--set", "eta_ratio=0-0.5"]),
+        ("chordedit", ["--set", "n_avg=2"]),
+    ],
+)
+def test_methods_of_the_field_are_edited_by_name(
+    picture: Path, model: str, run: Run, tmp_path: Path, name: str, more: list[str]
+) -> None:
+    """The seed is that of all their noise; the picture says what made it, and is made again."""
+    made = {}
+    for seed in ("1", "2"):
+        out = tmp_path / f"{seed}.png"
+        words = ["--source", PROMPT, "--target", TARGET, "--model", model, "--seed", seed]
+        code, said, err = run("edit", picture, *words, "-o", out, "--method", name, *more, "--json")
+        assert code == 0, err
+        assert json.loads(said)["settings"]["method"] == name
+        assert read_settings(out)["method"] == name
+        replayed(run, out)
+        made[seed] = pixels(out)
+    assert not np.array_equal(made["1"], made["2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("dnaedit", ["--set", "skip_steps=1"]), ("uniedit", ["--set", "alpha=0.5"])]
+)
+def test_partial_inversions_are_stored_and_edited(
+    picture: Path, model: str, run: Run, tmp_path: Path, name: str, more: list[str]
+) -> None:
+    """The same picture as without storing."""
+    stored, words = tmp_path / "a.safetensors", ["--source", PROMPT, "--model", model]
+    how = ["--method", name, "--steps", "4", *more]
+    code, _, err = run("invert", picture, *words, *how, "-o", stored)
+    assert code == 0, err
+    ends = ["--target", TARGET, "--model", model]
+    code, _, err = run("edit", stored, *ends, "-o", tmp_path / "from.png")
+    assert code == 0, err
+    run("edit", picture, *words, "--target", TARGET, *how, "-o", tmp_path / "direct.png")
+    assert np.array_equal(pixels(tmp_path / "from.png"), pixels(tmp_path / "direct.png"))
+    replayed(run, tmp_path / "from.png")
+
+
 def test_an_inversion_of_another_model_is_refused(
     picture: Path, model: str, run: Run, tmp_path: Path
 ) -> None:
@@ -176,11 +219,13 @@ def test_every_method_edits_and_is_replayed(
     name: str, picture: Path, model: str, run: Run, tmp_path: Path
 ) -> None:
     """From the picture, under its own name in the record; drawn noise has the seed's."""
-    words = ["--source", PROMPT, "--target", TARGET, "--model", model, "--steps", "3"]
+    steps = 1 if name == "chordedit" else 3
+    words = ["--source", PROMPT, "--target", TARGET, "--model", model, "--steps", str(steps)]
+    words += ["--set", "skip_steps=1"] if name == "dnaedit" else []
     out = tmp_path / "e.png"
     assert run("edit", picture, *words, "--method", name, "--seed", "7", "-o", out)[0] == 0
     made = read_settings(out)
-    assert made["method"] == method(name).name and made["settings"]["steps"] == 3
+    assert made["method"] == method(name).name and made["settings"]["steps"] == steps
     replayed(run, out)
 
 

@@ -19,9 +19,11 @@ from counterflow.solvers.base import SOLVERS as REGISTERED
 from counterflow.solvers.base import Solver, solver
 from counterflow.solvers.ddim import DDIM
 from counterflow.solvers.euler import Euler
+from counterflow.solvers.fireflow import FireFlow
 from counterflow.solvers.fixed_point import FixedPoint
 from counterflow.solvers.midpoint import Midpoint
 from counterflow.solvers.trajectory import generate, invert
+from counterflow.solvers.uniinv import UniInv
 
 quick = settings(max_examples=40, deadline=None)
 here = Step(0, 1, 1.0)
@@ -30,6 +32,9 @@ SOLVERS: tuple[Solver, ...] = (
     FixedPoint(),
     FixedPoint(iterations=8, average=False),
     Midpoint(),
+    UniInv(),
+    UniInv(zero_start=True),
+    FireFlow(),
 )
 """One of each; DDIM, whose rule is singular at pure noise, has `test_ddim`."""
 every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=repr)
@@ -271,7 +276,9 @@ def test_generation_costs_one_evaluation_a_step(steps: int) -> None:
 
 @every_solver
 def test_a_step_towards_the_noise_costs_what_is_declared(solver: Solver) -> None:
-    """`forwards` evaluations, each with a number of its own: features are kept by it."""
+    """`forwards` evaluations, each with a number of its own: features are kept by it. Solvers that
+    remember the last one make another in the first step, if any.
+    """
     asked: list[Step] = []
 
     def velocity(x: Tensor, step: Step) -> Tensor:
@@ -280,7 +287,11 @@ def test_a_step_towards_the_noise_costs_what_is_declared(solver: Solver) -> None
 
     invert(solver, velocity, noise(3), Grid.uniform(3))
     per_step = [[s.evaluation for s in asked if s.index == k] for k in range(3)]
-    assert per_step == [list(range(solver.forwards))] * 3
+    if isinstance(solver, UniInv | FireFlow):
+        first = [1] if solver == UniInv(zero_start=True) else [0, 1]
+        assert per_step == [[1], [1], first] and solver.forwards == 1
+    else:
+        assert per_step == [list(range(solver.forwards))] * 3
     assert all(step.stage == "invert" for step in asked)
 
 
@@ -300,6 +311,62 @@ def test_the_midpoint_rule_is_its_formula() -> None:
         assert state is None and torch.allclose(got, expected, rtol=0, atol=1e-6)
     assert [e for _, e in asked] == [0, 1, 0, 1]
     assert [s for s, _ in asked] == pytest.approx([0.8, 0.65, 0.5, 0.65])
+
+
+@quick
+@given(q=st.floats(-0.9, 0.9), steps=st.integers(1, 12), up=st.booleans(), zero=st.booleans())
+def test_solvers_that_remember_are_two_step_rules_on_a_linear_flow(
+    q: float, steps: int, up: bool, zero: bool
+) -> None:
+    """On `v = a x`, with `q = h a`: UniInv is `x'' = (1 + 2 q) x' - q x`, begun by `1 + q + q²` or
+    from zero by `1 + q`; FireFlow is Adams and Bashforth's `x'' = (1 + 3 q / 2) x' - q / 2 x`,
+    begun by the midpoint rule.
+    """
+    y = 1.7
+    levels = [k / steps for k in range(steps + 1)][:: 1 if up else -1]
+    velocity = lambda x, step: q / (levels[1] - levels[0]) * x
+    for rule, first, a, b in (
+        (UniInv(zero), 1 + q if zero else 1 + q + q * q, 1 + 2 * q, q),
+        (FireFlow(), 1 + q + q * q / 2, 1 + 1.5 * q, 0.5 * q),
+    ):
+        before, expected = y, first * y
+        for _ in range(steps - 1):
+            before, expected = expected, a * expected - b * before
+        got = travel(rule, velocity, latent(y), levels).item()
+        assert math.isclose(got, expected, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_solvers_that_remember_tell_where_they_ask() -> None:
+    """UniInv at the far end, FireFlow half way, their first step at its start too; either way."""
+    asked: list[float] = []
+
+    def velocity(x: Tensor, step: Step) -> Tensor:
+        asked.append(step.sigma)
+        return -x
+
+    for rule, more in ((UniInv(), [0.4, 1.0]), (FireFlow(), [0.2, 0.7])):
+        travel(rule, velocity, noise(1), [0.0, 0.4, 1.0])
+        assert asked == pytest.approx([0.0, *more])
+        asked.clear()
+        travel(rule, velocity, noise(1), [1.0, 0.4, 0.0])
+        assert asked[1:] == pytest.approx([0.4, 0.0] if rule == UniInv() else [0.7, 0.2])
+        asked.clear()
+
+
+def test_the_memory_is_the_states_alone() -> None:
+    """A solver used again begins anew, and a state that is handed on goes on."""
+    for rule in (UniInv(), FireFlow()):
+        levels = [0.0, 0.3, 0.5, 1.0]
+        whole = travel(rule, contraction, noise(4), levels)
+        assert torch.equal(travel(rule, contraction, noise(4), levels), whole)
+        x, state = noise(4), rule.init(noise(4))
+        for start, stop in pairwise(levels):
+            x, state = rule.step(contraction, x, state, here, start, stop)
+        assert torch.equal(x, whole) and state is not None
+        forgetful = noise(4)
+        for start, stop in pairwise(levels):
+            forgetful, _ = rule.step(contraction, forgetful, None, here, start, stop)
+        assert (forgetful - whole).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", REGISTERED)

@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 
 from counterflow.edit.editor import Editor
 from counterflow.errors import CounterflowError, InputError, ModelError
+from counterflow.methods.base import Method
+from counterflow.methods.registry import method
 from counterflow.toybox.render import render
 from tools import SCENE, SOURCE, TARGETS, distance, inverted
 
@@ -33,6 +35,39 @@ def test_what_is_loaded_edits_as_what_was_saved(editor: Editor, half: bool, tmp_
     a, b = (editor.edit(each, TARGETS[0]).latent for each in (inversion, loaded))
     assert torch.equal(a, b) if not half else distance(a, b) < 0.05
     assert editor.reconstruct(loaded).latent_error <= 1e-5
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+    "how",
+    [
+        method("uniedit", steps=5),
+        method("dnaedit", steps=5, skip_steps=2),
+        method("rf-inversion", steps=5),
+        method("rf-solver", steps=5),
+        method("fireflow", steps=5, inject=2),
+        method("steerflow", steps=5),
+    ],
+    ids=lambda how: how.name,
+)
+def test_what_methods_of_the_field_need_is_stored(
+    one: Editor, how: Method, half: bool, tmp_path: Path
+) -> None:
+    """Partial trajectories, where an inversion asked, and V of the source, which is made again for
+    a forward for each evaluation.
+    """
+    inversion = one.invert(render(SCENE), SOURCE, how)
+    one.save(inversion, tmp_path / "a.safetensors", half)
+    loaded = one.open(tmp_path / "a.safetensors")
+    known, got = inversion.trajectory, loaded.trajectory
+    assert (got.first, got.grid) == (known.first, known.grid) and loaded.method == how
+    assert (got.queries is None) == (known.queries is None) == (how.name != "dnaedit")
+    a, b = (one.edit(each, TARGETS[0]) for each in (inversion, loaded))
+    assert distance(a.latent, b.latent) <= (0.05 if half else 2e-5)
+    more = {"rf-solver": 4, "fireflow": 2}.get(how.name, 0)
+    assert b.forwards - a.forwards == more and one.edit(loaded, TARGETS[0]).forwards == a.forwards
+    for k in range(known.first, known.grid.steps):
+        assert distance(got.asked(k), known.asked(k)) <= (0.01 if half else 0)
 
 
 def test_half_precision_halves_the_latents(one: Editor, tmp_path: Path) -> None:
@@ -90,9 +125,23 @@ def test_what_is_no_inversion_is_refused(one: Editor, name: str, tmp_path: Path)
 def test_latents_that_are_not_finite_are_refused(one: Editor, tmp_path: Path) -> None:
     inversion = inverted(one, steps=2, iterations=0)
     inversion.trajectory.latents[1, 0, 0, 0] = float("nan")
-    one.save(inversion, tmp_path / "a.safetensors")
-    with pytest.raises(InputError, match="finite"):
-        one.open(tmp_path / "a.safetensors")
+    asked = one.invert(render(SCENE), SOURCE, "dnaedit", steps=2, skip_steps=0)
+    asked.trajectory.queries[1, 0, 0, 0] = float("nan")
+    for each in (inversion, asked):
+        one.save(each, tmp_path / "a.safetensors")
+        with pytest.raises(InputError, match="finite"):
+            one.open(tmp_path / "a.safetensors")
+
+
+def test_queries_of_another_number_are_refused(one: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    one.save(one.invert(render(SCENE), SOURCE, "dnaedit", steps=3, skip_steps=1), path)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        known = file.metadata()
+    save_file(tensors | {"queries": tensors["queries"][:1].clone()}, path, known)
+    with pytest.raises(InputError, match="query"):
+        one.open(path)
 
 
 def test_a_model_that_moved_is_the_same(one: Editor, tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ class Part:
     """The evaluation whose source features these rows give (source) or take (target)."""
     maps: Sequence[RowMap] = ()
     """For targets, one map for each row."""
+    optional: bool = False
+    """Whether a target stays as it is where the source's features are not known."""
 
 
 class Session:
@@ -163,6 +165,8 @@ class Session:
         if part.branch != "target":
             return None
         source = self.features.get(part.features, site)
+        if source is None and part.optional:
+            return None
         if source is None:
             raise RuntimeError(f"no source features at step {step.index}, site {site.name}")
         new, source = value[part.rows], source.to(value)

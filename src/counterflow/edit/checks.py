@@ -38,12 +38,14 @@ def adopted(
         how = inverted or registry.method("ftedit")
         return how.but(**settings, **how.parse(texts or {}))
     how = registry.method(name)
+    taken: dict[str, Any] = {}
     if inverted is not None and how.inversion is not None:
         names = {each.name for each in Iterated.declared()} - set(registry.entry(name).settings)
         kinds = {each.name: each.kind for each in how.declared() if each.name in names}
         before = inverted.to_dict()
-        how = how.but(**{k: before[k] for k in kinds if k in before and takes(kinds[k], before[k])})
-    return how.but(**settings, **how.parse(texts or {}))
+        taken = {k: before[k] for k in kinds if k in before and takes(kinds[k], before[k])}
+    given = dict(**settings, **how.parse(texts or {}))
+    return how.but(**taken | given)  # all at once: steps and skip_steps must fit each other
 
 
 def fitting(

@@ -43,19 +43,22 @@ class Editor(Generator):
         prompt: str,
         method: Method | str = "ftedit",
         progress: Progress | None = None,
+        seed: int = 0,
         **settings: Any,
     ) -> Inversion:
         """Make a picture ready to be edited by a method: most of them find its noise.
 
-        `settings` override the method's. The picture is worked on at a size that the model can
-        take and about the area that it was made for; results have its own size.
+        `settings` override the method's; `seed` is for inversions that draw noise. The picture is
+        worked on at a size that the model can take and about the area that it was made for;
+        results have its own size.
         """
         how = chosen(method, settings)
         how.check_model(self.backbone)
         picture = images.load(image) if isinstance(image, str | Path) else images.normalise(image)
         size = images.fit(picture.size, self.backbone.area, self.backbone.multiple)
         pixels = torch.from_numpy(images.to_array(picture, size))[None]
-        return self._invert(picture, size, prompt, self.backbone.encode(pixels), how, progress)
+        latent = self.backbone.encode(pixels)
+        return self._invert(picture, size, prompt, latent, how, progress, seed=seed)
 
     def edit(
         self,
@@ -223,6 +226,7 @@ class Editor(Generator):
         how: Method,
         progress: Progress | None,
         known: Trajectory | None = None,
+        seed: int = 0,
     ) -> Inversion:
         """The record of a picture, by a method's inversion unless its trajectory is known."""
         inversion = Inversion(
@@ -237,7 +241,7 @@ class Editor(Generator):
             recorded=known is not None,
         )
         if known is None:
-            run = self._run("inverting", inversion, how, (), 0, progress)
+            run = self._run("inverting", inversion, how, (), seed, progress)
             run.expected = how.steps - (how.inversion.stop if how.inversion else 0)
             inversion.trajectory = how.invert(run)
             inversion.forwards, inversion.seconds = run.forwards, run.seconds

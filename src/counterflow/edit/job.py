@@ -160,7 +160,7 @@ class Job:
         if self.stored:
             return editor.open(self.image)
         assert self.picture is not None and self.source is not None, "open the job first"
-        return editor.invert(self.picture, self.source, self.method, progress)
+        return editor.invert(self.picture, self.source, self.method, progress, self.model.seed)
 
     def masked(
         self, editor: Editor, inversion: Inversion, target: str, progress: Progress

@@ -22,14 +22,14 @@ def find_mask(
 ) -> Bool[Tensor, "rows columns"]:
     """The latent cells where the target prompt wants another picture, from two forwards a step.
 
-    Without a trajectory the picture is noised; `threshold` is that of `difference_mask`.
+    Where no trajectory has been the picture is noised; `threshold` is that of `difference_mask`.
     """
     run.expected = len(steps)
     noise = run.noise()
     differences = []
     for k in steps:
         step = run.grid.step(k)
-        x = run.noised(noise, step.sigma) if known is None else known[k]
+        x = run.noised(noise, step.sigma) if known is None or k < known.first else known[k]
         source, target = run.velocities(step, run.of_source(x), run.of_target(x))
         differences.append((target - source).abs().mean(1)[0])
         run.done(step)

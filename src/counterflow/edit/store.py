@@ -6,7 +6,7 @@ Version 2 names its method; version 1, of before there were methods, is read as 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,9 @@ def write(path: str | Path, inversion: Inversion, half: bool) -> None:
         "latents": inversion.trajectory.latents.detach().cpu().to(kind).contiguous(),
         "picture": torch.from_numpy(np.array(inversion.picture.convert("RGB"))),
     }
+    if inversion.trajectory.queries is not None:
+        queries = inversion.trajectory.queries
+        tensors["queries"] = queries.detach().cpu().to(kind).contiguous()
     record = {
         "version": VERSION,
         "model": inversion.model,
@@ -84,26 +87,28 @@ def read(path: str | Path) -> Stored:
         with safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {})["counterflow"])
             version = record["version"]
-            latents, picture = (file.get_tensor(name) for name in ("latents", "picture"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if version in (1, VERSION):
-            return _stored(record, latents, picture)
+            return _stored(record, tensors)
     except (*DAMAGED, InputError) as error:
         raise InputError(f"{path} is no inversion, or damaged ({error}): invert again") from None
     which = f"{path} is an inversion of version {version}"
     raise InputError(f"{which}, this reads versions 1 to {VERSION}: invert again")
 
 
-def _stored(record: dict[str, Any], latents: torch.Tensor, picture: torch.Tensor) -> Stored:
+def _stored(record: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Stored:
     width, height = (int(n) for n in record["size"])
     grid = Grid(tuple(record["sigmas"]))
-    trajectory = Trajectory(latents.float(), grid, int(record.get("first", 0)))
+    queries = tensors["queries"].float() if "queries" in tensors else None
+    latents, first = tensors["latents"].float(), int(record.get("first", 0))
+    trajectory = Trajectory(latents, grid, first, queries)
     if record["version"] == 1:
         method = from_record("ftedit", ftedit_settings(record["settings"], {}))
     else:
         method = from_record(str(record["method"]), record["settings"])
     if method.steps != grid.steps:
         raise ValueError(f"its settings say {method.steps} steps")
-    if not torch.isfinite(trajectory.latents).all():
+    if not all(torch.isfinite(each).all() for each in (latents, queries) if each is not None):
         raise ValueError("its latents are not finite")
     return Stored(
         str(record["model"]),
@@ -114,7 +119,7 @@ def _stored(record: dict[str, Any], latents: torch.Tensor, picture: torch.Tensor
         int(record["forwards"]),
         float(record["seconds"]),
         bool(record.get("recorded", False)),
-        Image.fromarray(picture.numpy()),
+        Image.fromarray(tensors["picture"].numpy()),
     )
 
 
@@ -130,8 +135,9 @@ def check_model(stored: Stored, path: str | Path, backbone: Backbone) -> None:
 
 def restored(stored: Stored, backbone: Backbone, conditioning: Conditioning) -> Inversion:
     """The inversion that a file holds, on its model's device."""
-    latents = stored.trajectory.latents.to(backbone.device)
-    trajectory = Trajectory(latents, stored.trajectory.grid, stored.trajectory.first)
+    known = stored.trajectory
+    queries = None if known.queries is None else known.queries.to(backbone.device)
+    trajectory = replace(known, latents=known.latents.to(backbone.device), queries=queries)
     return Inversion(
         stored.picture,
         stored.size,

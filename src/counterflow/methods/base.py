@@ -37,6 +37,8 @@ class Inverting:
     prompt: Branch = "source"
     stop: int = 0
     """The interval that it goes down to; 0 is pure noise."""
+    own: tuple[str | float, ...] = ()
+    """What tells a method's own inversion apart, where it is not the solver's plain loop."""
 
     def __str__(self) -> str:
         where = f", as far as step {self.stop}" if self.stop else ""

@@ -30,6 +30,8 @@ class Query:
     guidance: Guidance
     features: Step | None = None
     """The evaluation whose source features these rows give or take; None for the step's own."""
+    optional: bool = False
+    """Whether features that are not known leave a target's as they are."""
     wanted: bool = True
     """Whether it is evaluated at all."""
 
@@ -59,7 +61,7 @@ class Run:
     forwards: int = 0
     """Evaluations of the network on single samples, so far."""
     own: int = 0
-    """Those of them that the targets' velocities cost; the others are shared by all targets."""
+    """Those of them that are made for each target; the others are shared by all."""
     residuals: dict[int, float] = field(default_factory=dict)
     """By step, the relative fixed-point residual where it was measured."""
     errors: dict[int, float] = field(default_factory=dict)
@@ -85,11 +87,18 @@ class Run:
         wanted: bool = True,
     ) -> Query:
         """Ask for the velocity under the source prompt; its features are remembered."""
-        return Query("source", x, self.backbone.guidance(guidance), features, wanted)
+        scale = self.backbone.guidance(guidance)
+        return Query("source", x, scale, features, wanted=wanted)
 
-    def of_target(self, x: Latent, guidance: float = 1, features: Step | None = None) -> Query:
+    def of_target(
+        self,
+        x: Latent,
+        guidance: float = 1,
+        features: Step | None = None,
+        optional: bool = False,
+    ) -> Query:
         """Ask for the velocity under the target prompts, one row of `x` for each, controlled."""
-        return Query("target", x, self.backbone.guidance(guidance), features)
+        return Query("target", x, self.backbone.guidance(guidance), features, optional)
 
     def of_negative(self, x: Latent) -> Query:
         """Ask for the velocity under the negative (unconditional) prompt."""
@@ -106,7 +115,7 @@ class Run:
         passes = [*asked, *(replace(q, branch="negative") for q in guided)]
         answers = self._forward(step, passes)
         self.forwards += sum(len(q.x) for q in passes)
-        self.own += sum(len(q.x) * q.guidance.forwards for q in asked if q.branch == "target")
+        self.own += sum(len(q.x) * q.guidance.forwards for q in asked if self._each(q))
         conditional = {id(q): v for q, v in zip(asked, answers[: len(asked)], strict=True)}
         negative = {id(q): v for q, v in zip(guided, answers[len(asked) :], strict=True)}
         return [
@@ -114,12 +123,18 @@ class Run:
             for q in queries
         ]
 
-    def velocity(self, branch: Branch, guidance: float = 1) -> Velocity:
-        """The guided velocity under one branch's prompt, as solvers take it."""
+    def velocity(self, branch: Branch, guidance: float = 1, recorded: bool = False) -> Velocity:
+        """The guided velocity under one branch's prompt, as solvers take it.
+
+        With `recorded`, controls take the features of the same evaluation of the inversion, where
+        there was one.
+        """
         scale = self.backbone.guidance(guidance)
 
         def asked(x: Latent, step: Step) -> Latent:
-            velocity: Latent = self.velocities(step, Query(branch, x, scale))[0]
+            features = step.during("invert") if recorded else None
+            query = Query(branch, x, scale, features, optional=recorded)
+            velocity: Latent = self.velocities(step, query)[0]
             return velocity
 
         return asked
@@ -169,6 +184,10 @@ class Run:
         if self.progress is not None:
             self.progress(self.label, self._steps, self.expected)
 
+    def _each(self, query: Query) -> bool:
+        """Whether it is asked once for each target."""
+        return query.branch == "target" or len(query.x) == len(self.targets) > 1
+
     def _forward(self, step: Step, passes: Sequence[Query]) -> list[Latent]:
         """A velocity for each pass, all rows in as few forwards as `rows` allows."""
         if not passes:
@@ -206,5 +225,5 @@ class Run:
             if low < high:
                 maps = self.maps[low - start : high - start] if query.branch == "target" else ()
                 rows = slice(low - chunk.start, high - chunk.start)
-                yield Part(query.branch, rows, query.features or step, maps)
+                yield Part(query.branch, rows, query.features or step, maps, query.optional)
             start += len(query.x)

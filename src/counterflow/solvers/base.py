@@ -46,6 +46,8 @@ SOLVERS = {
     "fixed-point": "counterflow.solvers.fixed_point:FixedPoint",
     "ddim": "counterflow.solvers.ddim:DDIM",
     "midpoint": "counterflow.solvers.midpoint:Midpoint",
+    "uniinv": "counterflow.solvers.uniinv:UniInv",
+    "fireflow": "counterflow.solvers.fireflow:FireFlow",
 }
 """By name, as `module:Class`."""
 

@@ -22,18 +22,23 @@ class Trajectory:
     """Latents aligned with a grid: `trajectory[first]` is the noisiest, the last the image.
 
     A partial trajectory begins at `first` > 0, as when a picture is inverted to a noise level
-    below pure noise. Raises ValueError if the latents do not fill the grid from there.
+    below pure noise. Raises ValueError if the latents do not fill the grid from there, or
+    queries not its intervals.
     """
 
     latents: Float[Tensor, "n channels height width"]
     grid: Grid
     first: int = 0
+    queries: Float[Tensor, "m channels height width"] | None = None
+    """Where the inversion asked the model for each interval, if not at the cleaner latent."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.grid.steps:
             raise ValueError(f"a trajectory begins within its grid, not at {self.first}")
         if len(self.latents) != self.grid.steps + 1 - self.first:
             raise ValueError("a trajectory has one latent more than its grid has steps")
+        if self.queries is not None and len(self.queries) != len(self.latents) - 1:
+            raise ValueError("a trajectory has a query for each of its steps")
 
     def __getitem__(self, k: int) -> Latent:
         """Latent at `grid[k]`, `[1, c, h, w]`; -1 is the image. IndexError before `first`."""
@@ -41,6 +46,10 @@ class Trajectory:
         if not -len(self.latents) <= place < len(self.latents) or (k >= 0 and place < 0):
             raise IndexError(f"this trajectory has latents {self.first} to {self.grid.steps}")
         return self.latents[place][None]
+
+    def asked(self, k: int) -> Latent:
+        """Where the inversion asked the model for interval `k`; Euler's asked at `x[k + 1]`."""
+        return self[k + 1] if self.queries is None else self.queries[k - self.first][None]
 
     def joined(self, latents: Float[Tensor, "m channels height width"]) -> Trajectory:
         """This trajectory up to where other latents begin, which then go on to the image."""

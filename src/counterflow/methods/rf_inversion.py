@@ -1,0 +1,64 @@
+"""RF-Inversion: dynamic optimal control of both directions.
+
+Rout et al., ICLR 2025, arXiv 2410.10792. While inverting, the flow is drawn to one chosen noise;
+while editing, in a window of steps, to the picture. Noise levels are the grid's own, as the paper
+means it; the authors' pipeline tells the network another time than it steps to while inverting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from counterflow.flow import Latent, Step, within
+from counterflow.kinds import Integer, Number, Share, Window
+from counterflow.methods.base import Inverting, Method
+from counterflow.methods.run import Run
+from counterflow.settings import setting
+from counterflow.solvers.euler import Euler
+from counterflow.solvers.trajectory import Trajectory, finite
+
+
+@dataclass(frozen=True)
+class RFInversion(Method):
+    """`v + eta * ((z - image) / s - v)` in place of `v`, and the same towards the noise."""
+
+    name = "rf-inversion"
+    title = "RF-Inversion"
+    paper = "Rout et al., ICLR 2025, arXiv 2410.10792"
+
+    steps: int = setting(28, Integer(1, 1000), "Steps of the grid, N.")
+    gamma: float = setting(0.5, Number(0, 1), "Pull to the chosen noise while inverting.")
+    eta: float = setting(0.9, Number(0, 1), "Pull to the picture while editing.")
+    eta_ratio: Window = setting(0.25, Share(), "Steps with the pull to the picture.")
+    guidance: float = setting(3.5, Number(0, 100), "Guidance of the target.")
+
+    @property
+    def inversion(self) -> Inverting:
+        """Euler under the null prompt, asked at the cleaner end and pulled."""
+        return Inverting(self.steps, Euler(), prompt="negative", own=(self.name, self.gamma))
+
+    def invert(self, run: Run) -> Trajectory:
+        """`u + gamma * ((noise - y) / (1 - s) - u)` at the cleaner end of each interval."""
+        noise, latents = run.noise(), [run.image]
+        for k in run.grid.toward_noise():
+            step, y = run.grid.step(k, "invert"), latents[-1]
+            (u,) = run.velocities(step.at(run.grid[k + 1]), run.of_negative(y))
+            u = u + self.gamma * ((noise - y) / (1 - run.grid[k + 1]) - u)
+            latents.append(finite(y - run.grid.width(k) * u, step))
+            run.done(step)
+        return Trajectory(torch.cat(latents[::-1]), run.grid)
+
+    def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
+        """From the inverted noise."""
+        return known[0], None, 0
+
+    def step(
+        self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
+    ) -> tuple[Latent, None]:
+        """Euler along the pulled velocity."""
+        (v,) = run.velocities(step, run.of_target(x, self.guidance))
+        if within(self.eta_ratio, step):
+            v = v + self.eta * ((x - run.image) / step.sigma - v)
+        return x + run.grid.width(step.index) * v, None

@@ -1,0 +1,140 @@
+"""The published methods against plain loops, one target and two together, and their cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from counterflow.edit.editor import Editor
+from counterflow.methods.registry import method
+from counterflow.toybox.render import render
+from oracles_more import ORACLES
+from tools import SCENE, SOURCE, TARGETS, distance, hooks, watched
+
+SEED = 7
+CASES: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
+    ("sdedit", {"n_start": 3}, (0, 6, 6)),
+    ("sdedit", {"n_start": 9, "guidance": 1.0}, (0, 5, 5)),
+    ("rf-inversion", {}, (5, 10, 10)),
+    ("rf-inversion", {"gamma": 0.3, "eta": 0.6, "eta_ratio": (0.2, 0.8), "guidance": 1}, (5, 5, 5)),
+    ("rf-solver", {}, (10, 20, 20)),
+    ("rf-solver", {"inject": 9, "late": 0.7, "guidance": 1.0}, (10, 10, 10)),
+    ("fireflow", {}, (6, 12, 12)),
+    ("fireflow", {"inject": 3, "late": 1.0, "guidance": 1.0}, (6, 6, 6)),
+    ("uniedit", {}, (4, 6, 6)),
+    (
+        "uniedit",
+        {"alpha": 0.8, "omega": 2.0, "guidance": 2.0, "zero_start": True, "signed": False},
+        (4, 16, 16),
+    ),
+    ("flowalign", {}, (0, 15, 10)),
+    ("flowalign", {"guidance": 4.0, "weight": 0.2}, (0, 15, 10)),
+    ("dnaedit", {"skip_steps": 1}, (4, 8, 8)),
+    (
+        "dnaedit",
+        {"skip_steps": 0, "source_guidance": 2.0, "guidance": 1.0, "eta": 0.5},
+        (10, 5, 5),
+    ),
+    ("steerflow", {}, (6, 10, 10)),
+    (
+        "steerflow",
+        {"guidance": 2.0, "alpha": 1.5, "sharpness": 4.0, "quantile": 0.8, "closing": 3},
+        (6, 10, 10),
+    ),
+    ("chordedit", {"steps": 1}, (0, 5, 3)),
+    (
+        "chordedit",
+        {
+            "steps": 1,
+            "n_avg": 2,
+            "guidance": 2.0,
+            "last_sigma": 0,
+            "sigma": 0.6,
+            "delta": 0.8,
+            "strength": 0.7,
+        },
+        (0, 16, 8),
+    ),
+    ("dvrf", {}, (0, 20, 10)),
+    ("dvrf", {"n_avg": 2, "source_guidance": 1.0, "guidance": 5.0, "drift": 0.4}, (0, 30, 20)),
+]
+"""Settings, and the forwards of the inversion, of the first target and of each further one."""
+
+
+@pytest.mark.parametrize(("name", "settings", "cost"), CASES, ids=lambda each: str(each)[:40])
+def test_a_published_method_is_its_loop(
+    editor: Editor, name: str, settings: dict[str, Any], cost: tuple[int, int, int]
+) -> None:
+    """Alone and beside another target; forwards are what the network saw, and no more."""
+    how = method(name, **{"steps": 5} | settings)
+    network = {"network": editor.backbone.transformer}
+    with watched(network) as calls:
+        inversion = editor.invert(render(SCENE), SOURCE, how, seed=SEED)
+        assert _rows(calls) == inversion.forwards == cost[0]
+        together = editor.edit_batch(inversion, TARGETS, seed=SEED)
+        assert [edit.forwards for edit in together] == list(cost[1:])
+        assert _rows(calls) == sum(cost)
+        alone = editor.edit(inversion, TARGETS[0], seed=SEED)
+        assert alone.forwards == cost[1]
+        assert _rows(calls) == sum(cost) + cost[1]
+    levels = editor.backbone.grid(how.steps, (64, 64)).sigmas
+    for target, edit in zip(TARGETS, together, strict=True):
+        made = (editor, inversion.image, levels, (SOURCE, target), how, SEED)
+        start, expected = ORACLES[name](*made)
+        if inversion.trajectory is not None:
+            known = inversion.trajectory
+            assert distance(known[known.first], start) <= 2e-5
+        assert distance(edit.latent, expected) <= 2e-5 * max(1, expected.abs().max().item())
+        if target == TARGETS[0]:
+            assert distance(alone.latent, edit.latent) <= 2e-5 * max(1, expected.abs().max().item())
+    assert distance(*(edit.latent for edit in together)) > 1e-4
+    assert hooks(editor.backbone) == 0
+
+
+def _rows(calls: list[tuple[str, Any]]) -> int:
+    """Samples that went through the network."""
+    return sum(len(out[0]) for _, out in calls)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_every_setting_of_a_published_method_decides(one: Editor, name: str) -> None:
+    """Another value makes another picture: none is read past."""
+    others: dict[str, Any] = {
+        "n_start": 2,
+        "guidance": 1.5,
+        "gamma": 0.2,
+        "eta": 0.3,
+        "eta_ratio": 0.8,
+        "inject": 0,
+        "late": 1.0,
+        "alpha": 0.4,
+        "omega": 1.0,
+        "zero_start": True,
+        "signed": False,
+        "weight": 0.1,
+        "skip_steps": 2,
+        "source_guidance": 2.0,
+        "sharpness": 3.0,
+        "quantile": 0.7,
+        "closing": 1,
+        "sigma": 0.7,
+        "delta": 0.3,
+        "strength": 0.5,
+        "last_sigma": 0.0,
+        "n_avg": 2,
+        "drift": 0.0,
+    }
+    few = {"chordedit": {"steps": 1}, "dnaedit": {"steps": 5, "skip_steps": 1}}
+    base = method(name, **few.get(name, {"steps": 5}))
+
+    def made(how: Any) -> torch.Tensor:
+        inversion = one.invert(render(SCENE), SOURCE, how, seed=SEED)
+        return one.edit(inversion, TARGETS[0], seed=SEED).latent
+
+    usual = made(base)
+    for each in base.declared():
+        if each.name != "steps":
+            changed = made(base.but(**{each.name: others[each.name]}))
+            assert distance(changed, usual) > 1e-5, each.name
