@@ -1,4 +1,4 @@
-"""A prompt as its tokenizers see it: which rows of the text stream hold which words."""
+"""A prompt as its tokenizers read it: which rows of the text stream hold which words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Kind = Literal["begin", "content", "end", "pad"]
 
 @dataclass(frozen=True)
 class Segment:
-    """One tokenizer's share of a prompt's text stream.
+    """The part of a prompt's text stream that one tokenizer fills.
 
     Segments may overlap: SD3's two CLIP tokenizers fill the same rows.
     """
@@ -25,8 +25,9 @@ class Segment:
     offsets: tuple[tuple[int, int], ...]
     """Character span of each token in the prompt; (0, 0) for special tokens and padding."""
     kinds: tuple[Kind, ...]
+    """Kind of each token."""
     cut: str = ""
-    """The end of the prompt that did not fit."""
+    """The end of the prompt, where it did not fit; else empty."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.offsets) == len(self.kinds) or self.start < 0:
@@ -34,24 +35,27 @@ class Segment:
 
     @property
     def stop(self) -> int:
-        """One past the last row."""
+        """The row after the last."""
         return self.start + len(self.ids)
 
 
 def words(prompt: str) -> list[str]:
-    """The words of a prompt in lower case."""
+    """The words of a prompt in lower case, without punctuation."""
     return re.findall(r"\w+", prompt.lower())
 
 
 def unknown_words(prompt: str, known: Collection[str] | None) -> tuple[str, ...]:
-    """The words of a prompt that are not known, once each; none where nothing is said of that."""
+    """The words of a prompt that are not in `known`, each once; none where `known` is None."""
     if known is None:
         return ()
     return tuple(dict.fromkeys(word for word in words(prompt) if word not in known))
 
 
 def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) -> Segment:
-    """Tokenize a prompt with a fast Hugging Face tokenizer, padded or cut to `length` rows."""
+    """Tokenize a prompt with a fast Hugging Face tokenizer, padded or cut to `length` rows.
+
+    `name` and `start` are those of the segment.
+    """
     code = tokenizer(
         prompt,
         padding="max_length",
@@ -60,10 +64,10 @@ def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) ->
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
     )
-    special, live = code["special_tokens_mask"], code["attention_mask"]
+    special, attended = code["special_tokens_mask"], code["attention_mask"]
     kinds: list[Kind] = []
-    for i, (is_special, is_live) in enumerate(zip(special, live, strict=True)):
-        if not is_live:
+    for i, (is_special, is_attended) in enumerate(zip(special, attended, strict=True)):
+        if not is_attended:
             kinds.append("pad")
         elif is_special:
             kinds.append(
@@ -72,8 +76,8 @@ def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) ->
         else:
             kinds.append("content")
     offsets: list[tuple[int, int]] = [
-        (start_, stop_) if kind == "content" else (0, 0)
-        for (start_, stop_), kind in zip(code["offset_mapping"], kinds, strict=True)
+        (first, stop) if kind == "content" else (0, 0)
+        for (first, stop), kind in zip(code["offset_mapping"], kinds, strict=True)
     ]
     return Segment(
         name,
@@ -86,7 +90,7 @@ def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) ->
 
 
 def _cut(prompt: str, offsets: Sequence[tuple[int, int]], kinds: Sequence[Kind]) -> str:
-    """What follows the last kept token, if the rows are full."""
+    """The prompt after the last kept token; empty if there is padding, as all fitted."""
     if "pad" in kinds:
         return ""
     last = max((stop for _, stop in offsets), default=0)

@@ -1,4 +1,4 @@
-"""Labelled grids of pictures, with the words that an edit changed marked."""
+"""Draws labelled grids of pictures and marks the words that an edit changed."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ PAPER, INK, FAINT, MARK = (255, 255, 255), (32, 32, 40), (110, 110, 120), (190, 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture, the sentence under it, and the character spans of it that are marked."""
+    """A picture, the text under it, and the character spans of the text that are marked."""
 
     picture: Image.Image
     text: str
     marked: Sequence[tuple[int, int]] = ()
     title: str = ""
+    """Drawn above the text; empty for none."""
 
 
 def sheet(cells: Sequence[Cell], columns: int, width: int = 224) -> Image.Image:
     """Draw cells row by row, each `width` pixels wide; pictures keep their aspect ratio.
 
-    Raises ValueError when there is no cell.
+    Returns an RGB image. Raises ValueError when there is no cell.
     """
     if not cells:
-        raise ValueError("a sheet needs a cell")
+        raise ValueError("a sheet needs a cell or more")
     gap, line = 12, 17
     lines = [_wrap(cell, width) for cell in cells]
     heights = [round(width * c.picture.height / c.picture.width) for c in cells]
     rows = [range(i, min(i + columns, len(cells))) for i in range(0, len(cells), columns)]
-    tall = [max(heights[i] for i in row) for row in rows]
-    deep = [max(len(lines[i]) + bool(cells[i].title) for i in row) * line for row in rows]
-    total = gap + sum(t + d + 2 * gap for t, d in zip(tall, deep, strict=True))
+    picture_heights = [max(heights[i] for i in row) for row in rows]
+    text_heights = [max(len(lines[i]) + bool(cells[i].title) for i in row) * line for row in rows]
+    total = gap + sum(picture_heights) + sum(text_heights) + 2 * gap * len(rows)
     out = Image.new("RGB", (gap + columns * (width + gap), total), PAPER)
     draw = ImageDraw.Draw(out)
     top = gap
-    for row, high, below in zip(rows, tall, deep, strict=True):
+    for row, high, below in zip(rows, picture_heights, text_heights, strict=True):
         for column, i in enumerate(row):
             left = gap + column * (width + gap)
             scaled = cells[i].picture.resize((width, heights[i]), Image.Resampling.LANCZOS)
@@ -56,10 +57,11 @@ def sheet(cells: Sequence[Cell], columns: int, width: int = 224) -> Image.Image:
 
 
 Word = tuple[str, bool]
+"""A word, and whether it is marked."""
 
 
 def _wrap(cell: Cell, width: int) -> list[list[Word]]:
-    """Break the text into lines of (word, marked)."""
+    """Break the text into lines of at most `width` pixels; a longer word has its own line."""
     lines: list[list[Word]] = [[]]
     at = 0
     for word in cell.text.split():

@@ -1,4 +1,4 @@
-"""Opens a model by name, folder or repository, and picks its adapter by pipeline class."""
+"""Opens a model by name, folder or repository, and chooses its adapter by pipeline class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from counterflow.backbones.base import Backbone
 from counterflow.errors import InputError, ModelError
 
 ADAPTERS = {"StableDiffusion3Pipeline": "counterflow.backbones.sd3:SD3"}
-"""Pipeline class to adapter, as `module:class`."""
+"""The adapter of each pipeline class, as `module:class`."""
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -27,9 +27,9 @@ def toybox_folder() -> Path:
 
 
 def check_options(model: str, device: str | None, dtype: str | None) -> None:
-    """Refuse what can be refused without loading anything (imports no torch).
+    """Check a model's name and options without loading anything (imports no torch).
 
-    Raises InputError for an unknown dtype or device name, ModelError for a folder that is no
+    Raises InputError for an unknown dtype or device name, and ModelError for a folder that is no
     pipeline or whose pipeline class has no adapter.
     """
     if dtype is not None and dtype not in DTYPES:
@@ -42,7 +42,10 @@ def check_options(model: str, device: str | None, dtype: str | None) -> None:
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder that a model name means, or None for a hub repository `owner/name`."""
+    """The folder of a model name, or None for a hub repository `owner/name`.
+
+    Raises ModelError for a name that is neither.
+    """
     if model == "toybox":
         return toybox_folder()
     path = Path(model).expanduser()
@@ -56,7 +59,7 @@ def local_folder(model: str) -> Path | None:
 
 
 def pipeline_class(folder: Path) -> str:
-    """The pipeline class that a folder's `model_index.json` names."""
+    """The pipeline class in a folder's `model_index.json`; ModelError if it cannot be read."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise ModelError(f"{folder} is no diffusers pipeline: it has no model_index.json")
@@ -67,7 +70,7 @@ def pipeline_class(folder: Path) -> str:
 
 
 def adapter_of(name: str) -> str:
-    """The adapter of a pipeline class; ModelError, naming what there is, when there is none."""
+    """The adapter of a pipeline class; ModelError, with the supported ones, if there is none."""
     if name not in ADAPTERS:
         raise ModelError(f"no adapter for {name}; supported: {', '.join(ADAPTERS)}")
     return ADAPTERS[name]
@@ -78,9 +81,10 @@ def load_backbone(
 ) -> Backbone:
     """Load a model and wrap it in its adapter.
 
-    `model` is `"toybox"`, a pipeline folder or a hub repository; `device` defaults to a GPU
-    if there is one; `dtype` to float32 on a CPU and bfloat16 elsewhere. Only safetensors are
-    read and no remote code is run. Raises ModelError when the model cannot be had.
+    `model` is `"toybox"`, a pipeline folder or a hub repository. `device` is by default a GPU
+    if there is one, `dtype` float32 on a CPU and bfloat16 elsewhere. Only safetensors are read
+    and no remote code is run. Raises ModelError if the model cannot be opened or does not fit, and
+    InputError for a wrong device or dtype.
     """
     os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
     check_options(model, device, dtype)
@@ -105,7 +109,7 @@ def load_backbone(
 
 
 def identify(model: str) -> str:
-    """A model's `identity`: its name and a digest of its folder, or its repository's commit."""
+    """A model's `identity`: `name@digest` of a folder or `name@commit` of a repository."""
     folder = local_folder(model)
     if folder is not None:
         return f"{model}@{fingerprint(folder)}"
@@ -114,7 +118,7 @@ def identify(model: str) -> str:
 
 
 def known_words(folder: Path) -> frozenset[str] | None:
-    """The words that a model learned, where its folder's `words.json` says so."""
+    """The words that a model learned, from its folder's `words.json`; None without that file."""
     path = folder / "words.json"
     try:
         return frozenset(json.loads(path.read_text())) if path.is_file() else None
@@ -123,7 +127,7 @@ def known_words(folder: Path) -> frozenset[str] | None:
 
 
 def fingerprint(folder: Path) -> str:
-    """A short digest of a model folder: of names, sizes, and both ends of every file."""
+    """Twelve hex digits from the name, size, first and last 64 KiB of every file in a folder."""
     digest, end = hashlib.sha256(), 1 << 16
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         size = path.stat().st_size
@@ -136,7 +140,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def pick_device(device: str | None) -> str:
-    """The device asked for, or the best there is. Raises InputError if it cannot be used."""
+    """The given device, or else a GPU if there is one. Raises InputError if it cannot be used."""
     device = device or _default_device()
     _check_device(device)
     return device
@@ -161,7 +165,7 @@ def _check_device(device: str) -> None:
 
 
 def _check_repository(model: str) -> str:
-    """The commit of a hub repository, whose pipeline class is looked at before all is fetched."""
+    """The commit of a hub repository; checks its pipeline class before the weights are fetched."""
     from diffusers import DiffusionPipeline
 
     with _refusing(model):
@@ -181,7 +185,7 @@ def _open(where: str, dtype: Any, revision: str | None, local: bool) -> Any:
 
 @contextmanager
 def _refusing(where: str) -> Iterator[None]:
-    """Turn what the loaders raise, which is dozens of kinds, into a ModelError of one line."""
+    """Turn any exception of a loader into a ModelError of one line."""
     try:
         yield
     except Exception as error:
@@ -191,7 +195,7 @@ def _refusing(where: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and remarks of the loaders inside; as they were afterwards."""
+    """Silence the loaders' progress bars and messages inside; restore both afterwards."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 

@@ -1,7 +1,7 @@
-"""The command line: parse, check, call. Nothing heavy is imported before it is needed.
+"""The command line: parse, check, call. Heavy modules are imported only when they are needed.
 
-Exit codes: 0 done, 1 unexpected error, 2 bad input or usage, 3 the model cannot be had or used,
-4 the numbers went wrong, 130 interrupted.
+Exit codes: 0 done, 1 unexpected error, 2 bad input or usage, 3 the model cannot be loaded or used,
+4 NaN or infinite numbers, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(args: list[str] | None = None) -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
-        os.environ.setdefault(name, "error")  # their remarks are not for our users
+        os.environ.setdefault(name, "error")  # their messages do not help our users
     try:
         code = app(args=args or ["--help"], standalone_mode=False)
     except CounterflowError as error:
@@ -59,6 +59,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
+    """Print one line on stderr and exit."""
     print(f"counterflow: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TOYPIE_SEED = 10_000
 MOST = 160
-"""Cases of an experiment: some take two and a half times as many."""
+"""Most cases of an experiment: some experiments use two and a half times as many of 400."""
 SHOWN = (
     *("success", "kept", "moved", "distance", "PSNR", "round trip"),
     *("forwards", "seconds"),
@@ -28,13 +28,15 @@ SHOWN = (
 """Figures in the table that `bench` prints."""
 Workers = Annotated[
     int | None,
-    typer.Option(help="Processes; default one for each core with the bundled model, else 1."),
+    typer.Option(
+        help="Number of processes; default one per core for the bundled model on a CPU, else 1."
+    ),
 ]
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands."""
+    """Add the commands of this file."""
     for command in (bench, experiments):
         app.command()(command)
 
@@ -61,7 +63,9 @@ def bench(
             "may be repeated.",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Cases, of all kinds in turn.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Number of cases, taken from all kinds in turn.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
     profile: Annotated[str, typer.Option(help="corrected or pie-compat.")] = "corrected",
     model: Model = "toybox",
@@ -71,13 +75,13 @@ def bench(
     sheet: Annotated[
         Path | None,
         typer.Option(
-            help="Draw every case of the run here, a PNG: source, the edit of each --method, "
-            "and truth."
+            help="A PNG to draw every case in: the source, the edit by each --method, and the true "
+            "picture."
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Run methods over a benchmark; a run that was interrupted goes on where it stopped."""
+    """Run methods over a benchmark; the same command continues an interrupted run."""
     conditions = _conditions(method or ["ftedit"], change or [])
     from counterflow.backbones.registry import check_options, identify
 
@@ -114,9 +118,10 @@ def bench(
 def experiments(
     output: Folder = Path("out/experiments"),
     name: Annotated[
-        list[str] | None, typer.Argument(help="Which; default all. --list names them.")
+        list[str] | None,
+        typer.Argument(help="The experiments to run; default all. --list names them."),
     ] = None,
-    count: Annotated[int, typer.Option(help="Cases of an experiment.")] = 40,
+    count: Annotated[int, typer.Option(help="Number of cases of an experiment.")] = 40,
     steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 20,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
     model: Model = "toybox",
@@ -126,10 +131,10 @@ def experiments(
     listed: Annotated[bool, typer.Option("--list", help="Name the experiments.")] = False,
     json: Json = False,
 ) -> None:
-    """Run the paper's comparisons and ablations, and say of each claim whether it holds here.
+    """Run the paper's comparisons and ablations, and say for each claim whether it holds here.
 
-    The folder is one of results, as `bench` writes: an interrupted run goes on where it stopped,
-    and `report` opens it.
+    The output folder holds results as `bench` writes them: the same command continues an
+    interrupted run, and `report` reads the folder.
     """
     from counterflow.backbones.registry import check_options, identify
     from counterflow.methods import registry
@@ -175,14 +180,14 @@ def experiments(
 
 
 def _conditions(names: list[str], changes: list[str]) -> list[Condition]:
-    """The methods that are asked for, each with the settings for all and its own."""
+    """The chosen methods, each with the settings for all methods and its own."""
     from counterflow.bench.engine import Condition
     from counterflow.methods import registry
 
     if "all" in names:
         names = list(registry.entries())
     if len(set(names)) < len(names):
-        raise InputError("a --method is given twice")
+        raise InputError("a --method is given twice; give each method once")
     for_all: list[str] = []
     for_one: dict[str, list[str]] = {name: [] for name in names}
     for change in changes:
@@ -192,7 +197,9 @@ def _conditions(names: list[str], changes: list[str]) -> list[Condition]:
         elif name in for_one:
             for_one[name].append(change.removeprefix(f"{name}:"))
         else:
-            raise InputError(f"--set {name}:{setting} is for a --method that is not run")
+            raise InputError(
+                f"--set {name}:{setting} is for a method that is not run; add --method {name}"
+            )
     shared = pairs(for_all)
     variants = [registry.variant(name, shared | pairs(for_one[name])) for name in names]
     return [Condition(each.name, each.title, each.method) for each in variants]
@@ -203,8 +210,8 @@ def _workers(count: int | None, model: str, device: str | None) -> int:
         raise InputError(f"--workers is 1 or more, not {count}")
     from counterflow.backbones.registry import pick_device
 
-    alone = model != "toybox" or pick_device(device) != "cpu"
-    return count or (1 if alone else os.cpu_count() or 1)
+    single = model != "toybox" or pick_device(device) != "cpu"
+    return count or (1 if single else os.cpu_count() or 1)
 
 
 def _draw_sheet(

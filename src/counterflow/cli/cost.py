@@ -1,4 +1,4 @@
-"""`cost`: what the paper's settings cost here, beside the same mathematics with every pass made."""
+"""`cost`: what the paper's settings cost here, against the same edit with every pass computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cost(
-    pairs: Annotated[int, typer.Option(help="Edits that are timed in both ways.")] = 5,
+    pairs: Annotated[int, typer.Option(help="Number of edits that are timed in both ways.")] = 5,
     steps: Annotated[int, typer.Option(help="Steps of the grid, N.")] = 30,
     iterations: Annotated[int, typer.Option(help="Fixed-point iterations, I.")] = 3,
     model: Model = "toybox",
@@ -25,9 +25,9 @@ def cost(
     dtype: Dtype = None,
     json: Json = False,
 ) -> None:
-    """Time FTEdit in turn with the same edit as its published code computes it, all passes made.
+    """Time FTEdit against the same edit with all passes computed, as in its published code.
 
-    Ratios below 1 say what is saved: forwards by counting, seconds as the median over pairs.
+    A ratio below 1 is a saving: of counted forwards, and of seconds as the median over pairs.
     """
     from counterflow.backbones.registry import check_options
     from counterflow.methods import registry

@@ -32,15 +32,18 @@ def register(app: typer.Typer) -> None:
 
 def edit(
     image: Annotated[
-        Path, typer.Argument(help="The picture, or an inversion that was stored (.safetensors).")
+        Path, typer.Argument(help="The picture, or a stored inversion (.safetensors).")
     ],
-    target: Annotated[list[str], typer.Option(help="What it should become; may be repeated.")],
+    target: Annotated[
+        list[str],
+        typer.Option(help="A sentence that describes the edited picture; may be repeated."),
+    ],
     output: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
-            help="A PNG; with several targets a folder or a pattern with {n} or {target}.",
+            help="A PNG; for several targets a folder, or a name with {n} or {target} in it.",
         ),
     ],
     source: Annotated[
@@ -50,20 +53,24 @@ def edit(
     change: Set = None,
     steps: Steps = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance of the target; as --set guidance=2.")
+        float | None, typer.Option(help="Guidance of the target; the same as --set guidance=2.")
     ] = None,
     mask: MaskOption = None,
     exact_background: Annotated[
-        bool, typer.Option(help="Outside the mask, the picture's own pixels.")
+        bool, typer.Option(help="Keep the picture's own pixels outside the mask.")
     ] = False,
-    batch: Annotated[int, typer.Option(help="Targets that are made together.")] = 1,
-    turns: Annotated[bool, typer.Option(help="Make each target from the last edit.")] = False,
+    batch: Annotated[int, typer.Option(help="Number of targets that are edited together.")] = 1,
+    turns: Annotated[
+        bool, typer.Option(help="Edit the result of the target before, not the picture.")
+    ] = False,
     noise_seed: Annotated[
         int | None,
-        typer.Option(help="Begin the targets from this seed's noise: another scene, same subject."),
+        typer.Option(
+            help="Start from the noise of this seed: another scene with the same subject."
+        ),
     ] = None,
     rows: Annotated[
-        int, typer.Option(help="Most samples in one forward: fewer take less memory.")
+        int, typer.Option(help="Most samples in one forward; fewer need less memory.")
     ] = 8,
     model: Model = "toybox",
     seed: Seed = 0,
@@ -71,17 +78,17 @@ def edit(
     dtype: Dtype = None,
     json: Json = False,
     grid: Annotated[
-        Path | None, typer.Option(help="Also draw source and edits side by side here.")
+        Path | None, typer.Option(help="A PNG to draw source and edits in, side by side.")
     ] = None,
 ) -> None:
-    """Edit a picture: make it ready once, then make every target."""
+    """Edit a picture: invert it once, then make the edit of every target."""
     texts = settings(change, steps=steps, guidance=guidance)
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.edit.plan import Plan
     from counterflow.images import save_png
 
     auto = mask == "auto"
-    drawn = None if auto or mask is None else Path(mask)
+    mask_file = None if auto or mask is None else Path(mask)
     choice = ModelChoice(model, device, dtype, seed, rows=rows)
     job = Job(
         image,
@@ -89,7 +96,7 @@ def edit(
         choice,
         method,
         texts=texts,
-        mask=drawn,
+        mask=mask_file,
         auto_mask=auto,
         exact_background=exact_background,
     )
@@ -98,7 +105,7 @@ def edit(
     outputs = edit_outputs(output, target)
     if grid is not None:
         check_output(grid)
-    check_distinct([*outputs, *([grid] if grid else [])], [image, drawn])
+    check_distinct([*outputs, *([grid] if grid else [])], [image, mask_file])
     job.open()
     plan.check_prompts(job.method, job.source or "")
     _notice(job.source or "", target)
@@ -107,9 +114,9 @@ def edit(
         job.method.check_model(editor.backbone)
         inversion = job.inversion(editor, progress)
         edits, masks = [], []
-        for n, (made, inside) in enumerate(plan.run(job, editor, inversion, progress)):
-            save_png(made.image, outputs[n], job.record("edit", outputs[n], **plan.record(n)))
-            edits.append(made)
+        for n, (result, inside) in enumerate(plan.run(job, editor, inversion, progress)):
+            save_png(result.image, outputs[n], job.record("edit", outputs[n], **plan.record(n)))
+            edits.append(result)
             masks.append(inside if auto else None)
         if json:
             editor.check(inversion, progress)
@@ -122,6 +129,7 @@ def edit(
 
 
 def _notice(source: str, targets: list[str]) -> None:
+    """Raise InputError for an empty target; warn of one that equals the source prompt."""
     for target in targets:
         if not target.strip():
             raise InputError(
@@ -129,5 +137,5 @@ def _notice(source: str, targets: list[str]) -> None:
             )
         if target == source:
             warnings.warn(
-                "a target equals the source prompt: expect the picture again", stacklevel=1
+                "a target equals the source prompt: expect the same picture again", stacklevel=1
             )

@@ -36,7 +36,7 @@ def invert(
     image: ImageArg,
     source: Source,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the inversion goes, .safetensors.")
+        Path, typer.Option("--output", "-o", help="The inversion's file, .safetensors.")
     ],
     method: MethodName = None,
     change: Set = None,
@@ -48,7 +48,7 @@ def invert(
     dtype: Dtype = None,
     json: Json = False,
 ) -> None:
-    """Invert a picture and store it: `edit FILE.safetensors` then costs no inversion."""
+    """Invert a picture and store it; `edit FILE.safetensors` then needs no inversion."""
     texts = settings(change, steps=steps)
     from counterflow.edit.job import Job, ModelChoice
 
@@ -87,7 +87,7 @@ def reconstruct(
     dtype: Dtype = None,
     json: Json = False,
 ) -> None:
-    """Invert a picture and make it again; exact in latents with compensation."""
+    """Invert a picture and make it again; with compensation its latent is exact."""
     texts = settings(change, steps=steps)
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.images import save_png
@@ -97,15 +97,17 @@ def reconstruct(
     check_distinct([output], [image])
     job.open()
     if job.method.inversion is None:
-        raise InputError(f"{job.method.name} inverts nothing: there is no noise to begin at")
+        raise InputError(
+            f"{job.method.name} inverts nothing: choose a method that inverts the picture"
+        )
     with show.progress() as progress:
         editor = job.model.load()
         inversion = job.inversion(editor, progress)
-        made = editor.reconstruct(inversion, compensate, progress)
-    save_png(made.image, output, job.record("reconstruct", output, compensate=compensate))
+        result = editor.reconstruct(inversion, compensate, progress)
+    save_png(result.image, output, job.record("reconstruct", output, compensate=compensate))
     if not json:
-        error = f"largest latent difference {made.latent_error:.2e}"
-        print(f"{output}: {error}, {made.forwards} forwards")
+        error = f"largest latent difference {result.latent_error:.2e}"
+        print(f"{output}: {error}, {result.forwards} forwards")
         return
     show.as_json(
         {
@@ -113,9 +115,9 @@ def reconstruct(
             "reconstruction": {
                 "image": str(output),
                 "compensated": compensate,
-                "latent_error": made.latent_error,
-                "forwards": made.forwards,
-                "seconds": made.seconds,
+                "latent_error": result.latent_error,
+                "forwards": result.forwards,
+                "seconds": result.seconds,
             },
         }
     )

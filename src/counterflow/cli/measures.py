@@ -15,9 +15,8 @@ from counterflow.errors import InputError
 Count = Annotated[int, typer.Option(help="Number of fresh scenes.")]
 FirstSeed = Annotated[int, typer.Option(help="Seed of the first scene.")]
 
-
 GALLERY = 30
-"""Scenes in the gallery: three for each of ten kinds."""
+"""Number of scenes in the gallery: three for each of ten kinds of edit."""
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +31,7 @@ def composed(
     model: Model = "toybox",
     json: Json = False,
 ) -> None:
-    """Measure whether text features are token-local: what the paper's control rests on."""
+    """Measure whether text features belong to single tokens, as the paper's control assumes."""
     _check(count, seed, model, None)
     with show.progress() as progress:
         from counterflow.bench.toy.composed import measure_composed
@@ -55,11 +54,11 @@ def obey(
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 3.0,
     model: Model = "toybox",
     sheet: Annotated[
-        Path | None, typer.Option(help="Draw every picture here, the most wrong first.")
+        Path | None, typer.Option(help="A PNG to draw every picture in, the most wrong first.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Generate from fresh captions, and print how often the pictures show what they say."""
+    """Generate from fresh captions, and print how often the pictures show what is asked."""
     from counterflow.edit.checks import check_generate
 
     check_generate(steps, guidance, seed, 128, 128)
@@ -95,7 +94,7 @@ def gallery(
     model: Model = "toybox",
     json: Json = False,
 ) -> None:
-    """Draw a row of edits for each kind, not chosen, beside their true pictures."""
+    """Draw a row of edits of each kind, without selection, beside the true pictures."""
     check_output(output)
     _check(GALLERY, seed, model, None)
     from counterflow.methods import registry
@@ -123,7 +122,7 @@ def gallery(
 
 
 def _check(count: int, seed: int, model: str, sheet: Path | None) -> None:
-    """Refuse, before anything is loaded, what cannot be measured."""
+    """Raise InputError or ModelError for wrong options, before anything is loaded."""
     from counterflow.backbones.registry import check_options
     from counterflow.toybox.scene import check_fresh
 

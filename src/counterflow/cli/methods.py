@@ -1,4 +1,4 @@
-"""`methods`: which methods there are, and what one can be told."""
+"""`methods`: lists the methods, and the settings of one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def register(app: typer.Typer) -> None:
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method: its settings too.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A method whose settings are listed.")] = None,
     json: Json = False,
     markdown: Annotated[
-        bool, typer.Option(help="Print all methods with their settings as a page.")
+        bool, typer.Option(help="Print all methods and settings as a Markdown page.")
     ] = False,
 ) -> None:
     """List the methods, or the settings of one."""
     if markdown and (name or json):
-        raise InputError("--markdown prints a page of all methods: leave the rest out")
+        raise InputError("--markdown prints a page of all methods: leave out NAME and --json")
     if markdown:
         print("\n".join(_page()))
     elif json:
@@ -50,7 +50,7 @@ def methods(
 
 
 def _listed() -> Iterator[dict[str, Any]]:
-    """Every method; one of another package that cannot be loaded is warned of and left out."""
+    """Every method; one that cannot be loaded is left out with a warning."""
     from counterflow.methods import registry
 
     for name in registry.entries():
@@ -61,7 +61,7 @@ def _listed() -> Iterator[dict[str, Any]]:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    """What the list says of a method."""
+    """The entry of a method in the list."""
     from counterflow.methods import registry
 
     entry, method = registry.entry(name), registry.method(name)

@@ -1,4 +1,4 @@
-"""Where results go, decided and checked before anything is computed."""
+"""Chooses and checks the files of results, before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from counterflow.errors import InputError
 
 
 def check_output(path: Path, suffix: str = ".png") -> None:
-    """Refuse an output that could not be written; InputError says why."""
+    """Raise InputError, with the reason, for an output that could not be written."""
     if path.suffix.lower() != suffix:
-        why = ": the PNG carries the settings that made it" if suffix == ".png" else ""
+        why = ": a PNG can store the settings" if suffix == ".png" else ""
         raise InputError(f"{path} must end in {suffix}{why}")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file in it")
@@ -27,19 +27,20 @@ def check_output(path: Path, suffix: str = ".png") -> None:
 
 
 def check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
-    """Refuse to write over what is read, or two results into one file."""
-    seen = {path.resolve() for path in inputs if path is not None}
+    """Raise InputError if an output is also an input, or if two outputs are one file."""
+    taken = {path.resolve() for path in inputs if path is not None}
     for path in outputs:
-        if path.resolve() in seen:
+        if path.resolve() in taken:
             raise InputError(f"{path} is also an input or another output; name another file")
-        seen.add(path.resolve())
+        taken.add(path.resolve())
 
 
 def edit_outputs(output: Path, targets: list[str]) -> list[Path]:
     """A file for each target: `output` itself, a file in it, or its pattern filled in.
 
-    In a pattern `{n}` is the target's number from 1 and `{target}` its words; a folder gets
-    `{n}-{target}.png`.
+    In a pattern `{n}` is the target's number from 1 and `{target}` its words; in a folder the
+    pattern is `{n}-{target}.png`. Raises InputError for a file that could not be written, and for
+    several targets with one name.
     """
     folder = output.is_dir() or output.suffix == ""
     pattern = str(output / "{n}-{target}.png") if folder else str(output)
@@ -58,5 +59,5 @@ def edit_outputs(output: Path, targets: list[str]) -> list[Path]:
 
 
 def _slug(text: str) -> str:
-    """The words of a prompt as a file name."""
+    """The words of a prompt as a file name of at most 60 characters."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "target"

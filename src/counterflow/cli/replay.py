@@ -38,7 +38,7 @@ def generate(
     ] = "euler",
     inversion: Annotated[
         Path | None,
-        typer.Option(help="Store the trajectory here (.safetensors), to be edited."),
+        typer.Option(help="A file (.safetensors) for the trajectory, so that `edit` can use it."),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -55,12 +55,12 @@ def generate(
     if inversion is not None:
         check_output(inversion, ".safetensors")
     with show.progress() as progress:
-        made, editor, kept = job.run(progress, keep=inversion is not None)
-    save_png(made, output, job.record())
+        picture, editor, kept = job.run(progress, keep=inversion is not None)
+    save_png(picture, output, job.record())
     if inversion is not None and kept is not None:
         editor.save(kept, inversion)
     if json:
-        size = {"width": made.width, "height": made.height}
+        size = {"width": picture.width, "height": picture.height}
         show.as_json({"image": str(output), **size, "settings": job.record()})
     else:
         print(output)
@@ -69,16 +69,16 @@ def generate(
 def replay(
     image: Annotated[Path, typer.Argument(help="A PNG that counterflow made.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: NAME.replay.png beside it.")
+        Path | None, typer.Option("--output", "-o", help="Default: NAME.replay.png in its folder.")
     ] = None,
     source_image: Annotated[
         Path | None, typer.Option("--image", help="The source picture, if it has moved.")
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="The mask, if it has moved.")] = None,
-    device: Annotated[str | None, typer.Option(help="Another device than it was made on.")] = None,
+    device: Annotated[str | None, typer.Option(help="Default: the recorded device.")] = None,
     json: Json = False,
 ) -> None:
-    """Make a picture again from the settings that it carries; say whether it is the same."""
+    """Make a picture again from the settings stored in it, and say whether it is the same."""
     import numpy as np
 
     from counterflow.images import load, read_settings, save_png
@@ -91,11 +91,13 @@ def replay(
         settings["device"] = device or settings.get("device")
         run = _plan(settings, image, output, source_image, mask)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{image} carries settings that cannot be read: {error!r}") from None
+        raise InputError(
+            f"{image} stores settings that cannot be read ({error!r}); give another PNG"
+        ) from None
     with show.progress() as progress:
-        made, record = run(progress)
-    save_png(made, output, record)
-    after = np.asarray(made, int)
+        picture, record = run(progress)
+    save_png(picture, output, record)
+    after = np.asarray(picture, int)
     difference = int(np.abs(before - after).max()) if before.shape == after.shape else None
     if json:
         show.as_json({"image": str(output), "largest_difference": difference, "settings": record})
@@ -104,13 +106,16 @@ def replay(
         print(f"{output}: {same}")
 
 
-Made = tuple["Image.Image", dict[str, Any]]
+PictureAndRecord = tuple["Image.Image", dict[str, Any]]
 
 
 def _plan(
     settings: dict[str, Any], carrier: Path, output: Path, image: Path | None, mask: Path | None
-) -> Callable[[Progress], Made]:
-    """Read and check what a PNG carries; the function that it returns makes the picture."""
+) -> Callable[[Progress], PictureAndRecord]:
+    """Check the settings of a PNG; returns a function that makes the picture and its record.
+
+    Raises InputError for settings that cannot be replayed and for another source or mask.
+    """
     from counterflow.edit.job import Generation, Job, ModelChoice
     from counterflow.edit.plan import Plan
 
@@ -137,12 +142,12 @@ def _plan(
     plan = Plan.from_record(settings) if command == "edit" else None
     compensate = settings.get("compensate", True)
 
-    def run(progress: Progress) -> Made:
+    def run(progress: Progress) -> PictureAndRecord:
         editor = model.load()
         inversion = job.inversion(editor, progress)
         if plan is None:
-            made = editor.reconstruct(inversion, compensate, progress).image
-            return made, job.record("reconstruct", output, compensate=compensate)
+            picture = editor.reconstruct(inversion, compensate, progress).image
+            return picture, job.record("reconstruct", output, compensate=compensate)
         *_, (edit, _) = plan.run(job, editor, inversion, progress)
         return edit.image, job.record("edit", output, **plan.record(len(plan.targets) - 1))
 

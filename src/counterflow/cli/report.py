@@ -1,4 +1,4 @@
-"""`report`: a benchmark's results as one page."""
+"""`report`: writes a benchmark's results as one page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Results of `bench` or `experiments`.")],
+    folder: Annotated[Path, typer.Argument(help="The folder that `bench` or `experiments` wrote.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The page; default report.html in the folder."),
     ] = None,
-    pictures: Annotated[int, typer.Option(help="Cases to show, the worst first.")] = 60,
+    pictures: Annotated[int, typer.Option(help="Number of cases to show, the worst first.")] = 60,
     json: Json = False,
 ) -> None:
     """Write a benchmark's tables, plots and pictures as one self-contained HTML page."""

@@ -14,7 +14,7 @@ from counterflow.progress import Progress
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A bar with the time left, on stderr if that is a terminal; silent otherwise."""
+    """Show a bar with the time left on stderr if that is a terminal; else show nothing."""
     if not sys.stderr.isatty():
         yield lambda label, done, expected: None
         return
@@ -43,7 +43,7 @@ def progress() -> Iterator[Progress]:
 
 
 def as_json(data: Any) -> None:
-    """One JSON document on stdout; what is not finite is null."""
+    """Print one JSON document on stdout; a number that is not finite becomes null."""
     print(json.dumps(_finite(data), indent=2, allow_nan=False))
 
 
@@ -56,7 +56,7 @@ def _finite(data: Any) -> Any:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Aligned columns; numbers to the right, rounded for reading."""
+    """Print aligned columns; numbers are right-aligned and rounded to two decimals."""
     cells = [[_text(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
     for n, row in enumerate([list(header), *cells]):
@@ -69,7 +69,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def judged(accuracy: Mapping[str, float]) -> str:
-    """A line of the judge's accuracy by field, for tables that rest on it."""
+    """A line with the judge's accuracy by field, for tables that use the judge."""
     worst = min(accuracy, key=lambda name: accuracy[name])
     each = ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items())
     return f"judge on held-out round trips: {each}; worst {worst}"

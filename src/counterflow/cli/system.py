@@ -27,14 +27,16 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The labelled grid.")] = Path(
-        "out/demo.png"
-    ),
-    seed: Annotated[int, typer.Option(help="Seed of the first scene; training never uses it.")] = 7,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The PNG of the labelled grid.")
+    ] = Path("out/demo.png"),
+    seed: Annotated[
+        int, typer.Option(help="Seed of the first scene, one that training never used.")
+    ] = 7,
     model: Annotated[str, typer.Option(help="toybox, or another model folder.")] = "toybox",
     json: Json = False,
 ) -> None:
-    """Edit scenes that the bundled model never saw, and draw a labelled grid."""
+    """Edit scenes that the bundled model was not trained on, and draw a labelled grid."""
     from counterflow.backbones.registry import check_options
     from counterflow.toybox.scene import check_fresh
 
@@ -57,16 +59,16 @@ def demo(
 
 
 def models(json: Json = False) -> None:
-    """List the models that can be used here: the bundled one, and pipelines in the hub cache."""
+    """List the models on this machine: the bundled one, and pipelines in the hub's cache."""
     from counterflow.backbones.registry import ADAPTERS
 
-    found = [_model("toybox", _toybox())] + [_model(name, path) for name, path in _cached()]
+    entries = [_model("toybox", _toybox())] + [_model(name, path) for name, path in _cached()]
     if json:
-        show.as_json({"models": found, "supported": list(ADAPTERS)})
+        show.as_json({"models": entries, "supported": list(ADAPTERS)})
         return
     show.table(
         ["model", "pipeline", "MB", "state"],
-        [[m["model"], m["pipeline"], m["megabytes"], m["state"]] for m in found],
+        [[m["model"], m["pipeline"], m["megabytes"], m["state"]] for m in entries],
     )
     print(
         f"\nSupported pipelines: {', '.join(ADAPTERS)}. Give --model a folder or repository of one."
@@ -78,7 +80,7 @@ def doctor(json: Json = False) -> None:
     lines = {"counterflow": _version("counterflow"), "python": platform.python_version()}
     lines |= {name: _version(name) for name in PACKAGES}
     bundled = _model("toybox", _toybox())
-    # What others left in the hub's cache is shown, but it is not this installation's health.
+    # Models in the hub's cache are shown, but do not decide whether the installation is healthy.
     healthy = bundled["state"] == "ready" and MISSING not in lines.values()
     lines["devices"] = _devices()
     for model in [bundled, *(_model(name, path) for name, path in _cached())]:
@@ -90,10 +92,11 @@ def doctor(json: Json = False) -> None:
         for name, line in lines.items():
             print(f"{name}: {line}")
     if not healthy:
-        raise ModelError("something is missing; install counterflow again")
+        raise ModelError("a package or the bundled model is missing; install counterflow again")
 
 
 def _version(name: str) -> str:
+    """The version of an installed package, or `MISSING`."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -121,7 +124,7 @@ def _toybox() -> Path:
 
 
 def _cached() -> list[tuple[str, Path]]:
-    """Pipelines that the hub's cache holds, as repository (and commit) and snapshot folder."""
+    """Pipelines in the hub's cache: name `owner/name`, with `@commit` if needed, and folder."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     folders = [i.parent for i in sorted(cache.glob("models--*/snapshots/*/model_index.json"))]
@@ -133,7 +136,7 @@ def _cached() -> list[tuple[str, Path]]:
 
 
 def _model(name: str, folder: Path) -> dict[str, Any]:
-    """What a model folder holds: pipeline class, size, and whether it can be used."""
+    """The entry of a model folder: pipeline class, size, and whether it can be used."""
     from counterflow.backbones.registry import ADAPTERS, pipeline_class
 
     entry = {"model": name, "folder": str(folder), "pipeline": None, "megabytes": 0}
@@ -153,5 +156,7 @@ def _model(name: str, folder: Path) -> dict[str, Any]:
         if part.startswith(("transformer", "vae", "text_encoder"))
         and where not in (None, [None] * 2)
     ]
-    lacking = [part for part in networks if not list((folder / part).glob("*.safetensors"))]
-    return entry | {"state": f"incomplete: no {', '.join(lacking)}" if lacking else "ready"}
+    without_weights = [part for part in networks if not list((folder / part).glob("*.safetensors"))]
+    return entry | {
+        "state": f"incomplete: no {', '.join(without_weights)}" if without_weights else "ready"
+    }

@@ -1,4 +1,4 @@
-"""`toybox draw`, `judge`, `cases` and `train`; what measures is in `counterflow.cli.measures`."""
+"""`toybox draw`, `judge`, `cases` and `train`; `counterflow.cli.measures` has the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
 app = typer.Typer(
-    help="The bundled world: draw it, judge its pictures, train its model, measure edits in it.",
+    help="The bundled world: draw scenes, judge pictures, train the model, measure edits.",
     no_args_is_help=True,
 )
 
@@ -23,10 +23,12 @@ def draw(
     output: Output,
     seed: Annotated[int, typer.Option(help="Seed of the scene.")] = 0,
     size: Annotated[int, typer.Option(help="Pixels of a side.")] = 128,
-    count: Annotated[int, typer.Option(help="Draw so many scenes on one sheet.")] = 1,
+    count: Annotated[
+        int, typer.Option(help="Number of scenes; more than one are drawn on one sheet.")
+    ] = 1,
     json: Json = False,
 ) -> None:
-    """Draw the scene of a seed, and say its caption; or a sheet of many."""
+    """Draw the scene of a seed and print its caption, or draw many scenes on one sheet."""
     from counterflow.images import save_png
     from counterflow.sheet import Cell, sheet
     from counterflow.toybox.captions import caption
@@ -56,7 +58,7 @@ def draw(
 
 @app.command()
 def judge(image: ImageArg, json: Json = False) -> None:
-    """Read a toybox picture field by field: its value and the probability of it."""
+    """Read a toybox picture: print the value and the probability of each field."""
     from counterflow.images import load
 
     picture = load(image)
@@ -76,11 +78,13 @@ def judge(image: ImageArg, json: Json = False) -> None:
 def cases(
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
     seed: Annotated[
-        int, typer.Option(help="Seed of the first scene; the default is the shipped benchmark's.")
+        int, typer.Option(help="Seed of the first scene; default that of the shipped benchmark.")
     ] = 10_000,
-    per_category: Annotated[int, typer.Option(help="Cases of each of the ten kinds.")] = 40,
+    per_category: Annotated[
+        int, typer.Option(help="Number of cases of each of the ten kinds.")
+    ] = 40,
     size: Annotated[
-        int, typer.Option(help="Pixels of a side; 512 fits the masks pixel by pixel.")
+        int, typer.Option(help="Pixels of a side; 512 is the size of the masks.")
     ] = 128,
     json: Json = False,
 ) -> None:
@@ -109,28 +113,29 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 1,
     vae_steps: Annotated[int | None, typer.Option(help="Steps of the autoencoder.")] = None,
     decoder_steps: Annotated[
-        int | None, typer.Option(help="Further steps, of the decoder alone.")
+        int | None, typer.Option(help="Further steps of the decoder alone.")
     ] = None,
     judge_steps: Annotated[int | None, typer.Option(help="Steps of the judge.")] = None,
-    scenes: Annotated[int | None, typer.Option(help="Scenes to learn from.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Number of scenes to learn from.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the image model.")] = None,
     brief_steps: Annotated[
-        int | None, typer.Option(help="Further steps, also from captions that say less.")
+        int | None,
+        typer.Option(help="Further steps of the image model, with shorter captions too."),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Pictures in a step of the image model.")
+        int | None, typer.Option(help="Number of pictures in a step of the image model.")
     ] = None,
     device: Device = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after this long; run again to go on.")
+        float | None, typer.Option(help="Stop after so many minutes; run again to continue.")
     ] = None,
     compile: Annotated[
         bool, typer.Option(help="Compile the image model (needs a C++ compiler).")
     ] = True,
 ) -> None:
-    """Train the bundled model and its judge from scratch; run again to resume.
+    """Train the bundled model and its judge from scratch; run again to continue.
 
-    What is not given fits two to two and a half hours on two cores, and more where there is a GPU.
+    The defaults take two to two and a half hours on two cores; with a GPU they train more.
     """
     given = {
         "vae_steps": vae_steps,
@@ -154,15 +159,17 @@ def train(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{output} cannot be a folder: {error.strerror}") from None
+        raise InputError(
+            f"{output} cannot be made a folder ({error.strerror}); name another"
+        ) from None
     import torch
 
     from counterflow.toybox.train import recipe, stage
 
-    where = torch.device(pick_device(device))
-    chosen = recipe.choose(where, seed=seed, compile=compile, **given)
-    outcome: Any = recipe.train(output, chosen, stage.Log(output, print), minutes, where)
-    print(outcome or f"stopped after {minutes:g} minutes; run the same command to go on")
+    torch_device = torch.device(pick_device(device))
+    chosen = recipe.choose(torch_device, seed=seed, compile=compile, **given)
+    outcome: Any = recipe.train(output, chosen, stage.Log(output, print), minutes, torch_device)
+    print(outcome or f"stopped after {minutes:g} minutes; run the same command to continue")
 
 
 def _check_size(size: int) -> None:

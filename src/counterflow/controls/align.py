@@ -6,8 +6,8 @@ own position; edited tokens keep their own:
 
     M_hat[j] = M_source[map(j)]  if target token j is unchanged else M_target[j]
 
-This file is `map`, and nothing else. A map lists, for each target row, the source row that it
-takes its feature from, or None where the target keeps its own. Rows are counted from 0.
+This file computes `map` only. A map lists, for each target row, the source row whose feature it
+takes, or None where the target keeps its own. Rows are counted from 0.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from counterflow.prompts import Kind, Segment
 Level = Literal["token", "word"]
 
 MARKED_WORDS = 300
+"""Most words of a prompt that `changed_words` compares."""
 
 
 def align(
@@ -41,15 +42,15 @@ def align(
 
     Many alignments share the best score. The choice is deterministic, by three rules:
 
-    1. An identical beginning and end map to each other and are taken off first: pairing equal
-       outermost tokens never costs score, and what was not edited should not move. Where the two
-       overlap ("a red cat", "a dog and a red cat": "a" begins both, "a red cat" ends both) not
-       all can map: the longer wins, or the beginning if they are equally long.
-    2. Of the rest, the alignment with most unbroken neighbours (matches directly after matches),
-       so that a repeated word such as "a" follows the word it stands beside.
+    1. An equal beginning and an equal end are mapped first: pairing equal outermost tokens never
+       lowers the score, and unedited words should keep their partners. The two may overlap
+       ("a red cat", "a dog and a red cat": "a" begins both, "a red cat" ends both). Then the
+       longer one is mapped whole, or the beginning if they are equally long.
+    2. Of the rest, the alignment with most matches directly after a match is chosen, so that a
+       repeated word such as "a" keeps the partner beside its neighbour's.
     3. Then match if possible, else drop a source token, else skip a target token.
 
-    Raises ValueError unless mismatch < match, match > 0 and gap <= 0: rule 1 rests on these.
+    Raises ValueError unless mismatch < match, match > 0 and gap <= 0, which rule 1 needs.
     """
     if not (mismatch < match and match > 0 >= gap):
         raise ValueError("align needs mismatch < match, match > 0 and gap <= 0")
@@ -76,11 +77,11 @@ def _shared(source: Sequence[Hashable], target: Sequence[Hashable]) -> int:
 def _align_rest(
     source: Sequence[Hashable], target: Sequence[Hashable], match: int, mismatch: int, gap: int
 ) -> list[int | None]:
-    """Rules 2 and 3 of `align`; the ends, aligned with each other, count as matched neighbours.
+    """Rules 2 and 3 of `align`; the beginning and the end count as matches beside the rest.
 
     `best[joined][i][j]` is the value of aligning `source[i:]` with `target[j:]` when a match came
-    just before (`joined`) or not. Unbroken neighbours weigh 1; a point of score weighs `unit`,
-    more than all of them together.
+    just before (`joined`) or not. A match directly after a match adds 1; a point of score adds
+    `unit`, which is more than all of these together.
     """
     n, m = len(source), len(target)
     unit = min(n, m) + 2
@@ -119,15 +120,18 @@ def token_map(
     level: Level = "token",
     prompts: tuple[str, str] | None = None,
 ) -> tuple[int | None, ...]:
-    """The map of one tokenizer's rows: source row for each target row, from the segments' starts.
+    """The map of one tokenizer's rows: the source row for each target row, or None.
 
-    FTEdit (arXiv 2411.15843, section 3), with the special tokens said plainly:
+    Rows are counted from each segment's start. The map is that of FTEdit (arXiv 2411.15843,
+    section 3), with these rules for special tokens:
 
     - Content maps to equal content, by `align` over tokens, or over words (level "word", which
-      needs the source and target `prompts`): there a word is unchanged only if all its pieces are.
+      needs the source and target `prompts`): a word is unchanged only if all its tokens are.
     - Begin maps to begin and end to end, in order; None where the source has none (truncated).
     - Padding maps to padding only: to the same row where that is padding in the source too, else
       to the source's last padding row; None if the source has no padding.
+
+    Raises ValueError for another level, and for "word" without prompts.
     """
     if level not in get_args(Level) or (level == "word" and prompts is None):
         raise ValueError(f"level must be 'token', or 'word' with the two prompts, not {level!r}")
@@ -151,14 +155,15 @@ def _rows(segment: Segment, kind: Kind) -> list[int]:
 
 
 def _units(segment: Segment, prompt: str | None) -> list[list[int]]:
-    """What is aligned as one: single content rows, or with a prompt the rows of each word."""
+    """The units to align: single content rows, or with a prompt the rows of each word."""
     content = _rows(segment, "content")
     if prompt is None:
         return [[row] for row in content]
     ends = [stop for _, stop in word_spans(prompt)]
-    # A piece is in the first word that ends after it begins; a leading space joins the next word.
+    # A token is in the first word that ends after the token begins, so a leading space belongs to
+    # the next word.
     words = groupby(content, key=lambda row: bisect_right(ends, segment.offsets[row][0]))
-    return [list(pieces) for _, pieces in words]
+    return [list(rows) for _, rows in words]
 
 
 def _ids(segment: Segment, units: list[list[int]]) -> list[tuple[int, ...]]:
@@ -172,11 +177,12 @@ def text_map(
     level: Level = "token",
     prompts: tuple[str, str] | None = None,
 ) -> list[int | None]:
-    """The map of a whole text stream: source row for each of the target's `length` rows.
+    """The map of a whole text stream: the source row, or None, for each of `length` target rows.
 
     Each tokenizer has its own map (FTEdit, arXiv 2411.15843, section 3), shifted to its rows. A
-    row under several tokenizers is mapped only if all agree on the source row; a row under none
-    is not. Raises ValueError if the segments' names or order differ, or `length` is too short.
+    row that several tokenizers fill is mapped only if all agree on the source row; a row that none
+    fills is not mapped. Raises ValueError if the segments' names or order differ, or if `length` is
+    too short.
     """
     names = [[s.name for s in segments] for segments in (source_segments, target_segments)]
     if names[0] != names[1]:
@@ -191,18 +197,18 @@ def text_map(
 
 
 def padding(segments: Sequence[Segment]) -> frozenset[int]:
-    """The rows of a text stream that are padding to every tokenizer that fills them."""
+    """The rows of a text stream that are padding for every tokenizer that fills them."""
     kinds: dict[int, set[Kind]] = {}
     for segment in segments:
         for row, kind in enumerate(segment.kinds, segment.start):
             kinds.setdefault(row, set()).add(kind)
-    return frozenset(row for row, said in kinds.items() if said == {"pad"})
+    return frozenset(row for row, row_kinds in kinds.items() if row_kinds == {"pad"})
 
 
 def row_words(segments: Sequence[Segment], length: int, prompt: str) -> list[str]:
-    """The word, in lower case, that each of a text stream's `length` rows spells.
+    """The word, in lower case, of each of a text stream's `length` rows.
 
-    Empty for special tokens, for rows under no tokenizer and where tokenizers disagree.
+    It is empty for special tokens, for rows that no tokenizer fills and where tokenizers disagree.
     """
     spans = word_spans(prompt)
     ends = [stop for _, stop in spans]
@@ -216,8 +222,8 @@ def row_words(segments: Sequence[Segment], length: int, prompt: str) -> list[str
 
 
 def word_spans(prompt: str) -> list[tuple[int, int]]:
-    """Character spans of a prompt's words, and of what stands between them (commas, brackets)."""
-    return [found.span() for found in re.finditer(r"\w+(?:['’-]\w+)*|[^\w\s]+", prompt)]
+    """Character spans of a prompt's words and of its punctuation (commas, brackets)."""
+    return [word.span() for word in re.finditer(r"\w+(?:['’-]\w+)*|[^\w\s]+", prompt)]
 
 
 def spelled(prompt: str) -> list[str]:
@@ -228,7 +234,7 @@ def spelled(prompt: str) -> list[str]:
 def changed_words(source_prompt: str, target_prompt: str) -> list[tuple[int, int]]:
     """Spans in the target prompt of the words that have no equal partner in the source's.
 
-    Of prompts beyond `MARKED_WORDS` words only so many are looked at; this is for display.
+    For display: only the first `MARKED_WORDS` words of each prompt are compared.
     """
     spans = word_spans(target_prompt)[:MARKED_WORDS]
     old = [source_prompt[start:stop] for start, stop in word_spans(source_prompt)[:MARKED_WORDS]]

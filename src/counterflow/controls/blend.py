@@ -1,4 +1,4 @@
-"""Masks: outside, the edit stays on the source's own trajectory."""
+"""Masks of latents: outside the mask an edit keeps to the source's own trajectory."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from counterflow.flow import Latent, OneLatent
 def latent_mask(
     mask: Bool[Tensor, "height width"], rows: int, columns: int
 ) -> Float[Tensor, "1 1 h w"]:
-    """1 where a latent cell holds any pixel inside the mask, 0 elsewhere."""
+    """A mask `[rows, columns]` of latent cells: 1 where a cell has any pixel inside, else 0."""
     return torch.nn.functional.adaptive_max_pool2d(mask.float()[None, None], (rows, columns))
 
 
 def blend(inside: Latent, outside: OneLatent, mask: Tensor) -> Latent:
-    """Exactly `inside` where the mask is 1, exactly `outside` where it is 0, a mixture between."""
+    """Exactly `inside` where the mask is 1 and exactly `outside` where it is 0; mixed between."""
     return torch.where(mask >= 1, inside, outside + mask * (inside - outside))
 
 
 def difference_mask(
     differences: Float[Tensor, "n rows columns"], threshold: float
 ) -> Bool[Tensor, "rows columns"]:
-    """Where two prompts want different things of one picture: cells whose velocities differ.
+    """The cells where the velocities of two prompts differ most, for one picture.
 
-    Each of the `n` maps of magnitudes is scaled to its own mean, so that every noise level counts
-    alike; their mean is smoothed over neighbours, and cells above `threshold` of the way from its
-    median (what differs everywhere) to its largest value are inside.
+    Each of the `n` maps of magnitudes is divided by its mean, so that all noise levels have equal
+    weight. The mean of the maps is smoothed over neighbours (3×3). Inside are the cells at or above
+    `median + threshold * (largest - median)`; the median is the difference found everywhere, and
+    `threshold` is from 0 to 1.
     """
     scaled = differences / differences.mean((1, 2), keepdim=True).clamp_min(1e-12)
     padded = torch.nn.functional.pad(scaled.mean(0)[None, None], (1, 1, 1, 1), mode="replicate")

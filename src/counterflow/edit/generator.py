@@ -1,4 +1,4 @@
-"""A model that draws: prompts and noise in, pictures out."""
+"""Generates pictures from prompts and noise."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ G = TypeVar("G", bound="Generator")
 
 
 class Generator:
-    """A backbone, ready to be asked.
+    """A backbone with the methods that generate pictures.
 
-    `rows` bounds the samples that go through the network in one forward, and so the memory.
+    `rows` is the most samples in one forward; fewer need less memory. Raises InputError below 1.
     """
 
     def __init__(self, backbone: Backbone, rows: int = ROWS) -> None:
@@ -39,7 +39,7 @@ class Generator:
     def load(
         cls: type[G], model: str = "toybox", device: str | None = None, dtype: str | None = None
     ) -> G:
-        """Load a model by name, folder or repository; see `load_backbone`."""
+        """Load a model by name, folder or repository; options and errors as in `load_backbone`."""
         from counterflow.backbones.registry import load_backbone
 
         return cls(load_backbone(model, device, dtype))
@@ -54,11 +54,12 @@ class Generator:
         progress: Progress | None = None,
         solver: str = "euler",
     ) -> tuple[Image.Image, Trajectory]:
-        """Generate a (width, height) picture, and its trajectory.
+        """Generate a picture of `size`, (width, height), and its trajectory.
 
-        By Euler this is the model's own pipeline from a CPU generator of this seed, called with
-        `max_sequence_length` as the adapter has it (its tokenizer's limit, at most 256). DDIM
-        (`solver="ddim"`) between the same noise levels is equal to it but for rounding.
+        With Euler it equals the output of the model's own pipeline for a CPU generator of this seed
+        and the adapter's `max_sequence_length` (its tokenizer's limit, at most 256). DDIM
+        (`solver="ddim"`) between the same noise levels differs only by rounding. Raises InputError
+        for a wrong option or size and NumericsError for NaN.
         """
         size = size or self.square
         check_generate(steps, guidance, seed, *size, solver)
@@ -89,16 +90,16 @@ class Generator:
 
     @property
     def square(self) -> tuple[int, int]:
-        """The size that the model was made for, as a square."""
+        """The model's own size, (width, height) in pixels, as a square."""
         side = round(self.backbone.area**0.5)
         return side, side
 
     def noise(self, seed: int, size: tuple[int, int]) -> Latent:
-        """The noise that a seed begins a picture of (width, height) with, `[1, c, h, w]`."""
+        """The noise of a seed for a picture of `size`, (width, height); `[1, c, h, w]`."""
         generator = torch.Generator().manual_seed(seed)
         shape = self.backbone.latent_shape(size)
         return torch.randn(1, *shape, generator=generator).to(self.backbone.device)
 
     def picture(self, latent: Latent, size: tuple[int, int]) -> Image.Image:
-        """Decode a latent to a picture of (width, height)."""
+        """Decode a latent `[1, c, h, w]` to a picture of `size`, (width, height)."""
         return pictures.to_picture(self.backbone, latent, size)

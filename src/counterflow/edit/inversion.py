@@ -1,4 +1,4 @@
-"""A picture made ready to be edited: a record, which the editor makes and edits start from."""
+"""A picture prepared for edits: the record that `Editor.invert` returns."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class Inversion:
     forwards: int = 0
     seconds: float = 0.0
     recorded: bool = False
-    """Whether the trajectory is that of a generation or an edit, and not of an inversion."""
+    """True if the trajectory comes from a generation or an edit instead of an inversion."""
     features: Features = field(default_factory=Features, repr=False)
-    """Of the source, kept for further edits."""
+    """The source's features, kept for further edits."""
     residuals: dict[int, float] = field(default_factory=dict, repr=False)
     """By step, the relative fixed-point residual `‖eps‖ / ‖v‖`, where it was measured."""
     latent_error: float | None = None
-    """Largest difference of the compensated source from the stored latent, once it is measured."""
+    """Largest difference of the compensated source from the latent; None until measured."""
     check_forwards: int = 0
-    """Forwards that only `Editor.check` made."""
+    """Number of forwards that `Editor.check` needed."""
     mask_forwards: int = 0
-    """Forwards that `Editor.auto_mask` made."""
+    """Number of forwards that `Editor.auto_mask` needed."""
     round_trip: Image.Image | None = field(default=None, repr=False)
-    """The picture through the autoencoder and back, once it is decoded."""
+    """The picture after encoding and decoding; None until `Editor.round_trip` computes it."""
 
     @property
     def residual(self) -> float | None:
-        """Mean of the residuals that were measured so far."""
+        """Mean of the residuals measured so far; None if there are none."""
         values = self.residuals.values()
         return sum(values) / len(values) if values else None

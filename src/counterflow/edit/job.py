@@ -1,4 +1,4 @@
-"""What decides a picture: checked before a model loads, recorded in the PNG, made again from it."""
+"""All that determines a picture: checked before a model loads, and stored in the PNG for replay."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ ROW_COUNT = Integer(1, 1024)
 
 @dataclass
 class ModelChoice:
-    """Which model runs where; once loaded, what the defaults came to and which weights it has."""
+    """The model and its device; `load` fills in the defaults and the identity of the weights."""
 
     name: str = "toybox"
     device: str | None = None
     dtype: str | None = None
     seed: int = 0
     identity: str | None = None
-    """Of a replayed picture, the weights that made it."""
+    """`Backbone.identity`; before `load`, that of the recorded weights or None."""
     rows: int = ROWS
-    """Most samples in one forward; it decides memory, and the picture only to rounding."""
+    """Most samples in one forward; it changes memory, and the picture only by rounding."""
 
     def check(self) -> None:
-        """Refuse what can be refused without loading."""
+        """Check all options without loading; raises InputError or ModelError."""
         from counterflow.backbones.registry import check_options
 
         check_seed(self.seed)
@@ -52,7 +52,7 @@ class ModelChoice:
         check_options(self.name, self.device, self.dtype)
 
     def load(self) -> Editor:
-        """Load the model; warns if it has other weights than those recorded."""
+        """Load the model; warns if its weights are not the recorded ones."""
         import torch
 
         from counterflow.edit.editor import Editor
@@ -63,7 +63,7 @@ class ModelChoice:
         backbone = editor.backbone
         if self.identity not in (None, backbone.identity):
             warnings.warn(
-                f"the picture was made by {self.identity}, this is {backbone.identity}",
+                f"the picture was made by {self.identity}, but this model is {backbone.identity}",
                 stacklevel=2,
             )
         self.identity = backbone.identity
@@ -71,7 +71,7 @@ class ModelChoice:
         return editor
 
     def record(self) -> dict[str, Any]:
-        """For the PNG; a folder by its full path."""
+        """The settings for the PNG; a folder is named by its full path."""
         folder = self.name != "toybox" and Path(self.name).expanduser().is_dir()
         return {
             "model": str(Path(self.name).expanduser().resolve()) if folder else self.name,
@@ -83,30 +83,30 @@ class ModelChoice:
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any]) -> ModelChoice:
-        """What `record` wrote."""
+        """The choice that `record` wrote."""
         return cls(data["model"], data["device"], data["dtype"], data["seed"], data["identity"])
 
 
 @dataclass
 class Job:
-    """Everything that decides the pictures of `edit` and `reconstruct`, as recorded in the PNG."""
+    """All that determines the pictures of `edit` and `reconstruct`, as stored in the PNG."""
 
     image: Path
-    """The picture, or an inversion of it that was stored."""
+    """The picture, or a stored inversion of it."""
     source: str | None
-    """What the picture shows; None for a stored inversion, which says it itself."""
+    """The source prompt; None for a stored inversion, whose file has it."""
     model: ModelChoice
     method_name: str | None = None
-    """None for the stored inversion's own, or FTEdit."""
+    """None for the stored inversion's method, or else FTEdit."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What differs from the method's defaults."""
+    """Settings that differ from the method's defaults."""
     texts: Mapping[str, str] = field(default_factory=dict)
-    """The same as text, as `--set` gives it."""
+    """Further settings as text, as `--set` gives them."""
     mask: Path | None = None
     auto_mask: bool = False
     exact_background: bool = False
     digests: dict[str, str | None] = field(default_factory=dict)
-    """SHA-256 of the files, taken when they are opened."""
+    """SHA-256 of the picture and the mask by record key; filled in by `open`."""
     picture: Image.Image | None = None
     inside: np.ndarray | None = None
     """The mask, bool `[height, width]`."""
@@ -115,20 +115,20 @@ class Job:
         if not self.stored:
             self._method = adopted(self.method_name, self.settings, None, self.texts)
         if self.exact_background and self.mask is None and not self.auto_mask:
-            raise InputError("--exact-background needs a --mask: without one all may change")
+            raise InputError("--exact-background needs a mask: give --mask too")
 
     @property
     def method(self) -> Method:
-        """The method, once the job is open."""
+        """The method; of a stored inversion only after `open`."""
         return self._method
 
     @property
     def stored(self) -> bool:
-        """Whether the picture comes as a stored inversion."""
+        """Whether `image` is a stored inversion."""
         return self.image.suffix.lower() == ".safetensors"
 
     def open(self) -> None:
-        """Read the picture and the mask; whatever is wrong is refused before a model loads."""
+        """Read the picture and the mask, before a model loads; InputError if one is wrong."""
         from counterflow.images import load, load_mask
 
         self.model.check()
@@ -156,7 +156,7 @@ class Job:
         self.source, self.picture = stored.prompt, stored.picture
 
     def inversion(self, editor: Editor, progress: Progress) -> Inversion:
-        """Invert the picture that was opened, or take the stored inversion."""
+        """Invert the opened picture, or read the stored inversion."""
         if self.stored:
             return editor.open(self.image)
         assert self.picture is not None and self.source is not None, "open the job first"
@@ -165,13 +165,13 @@ class Job:
     def masked(
         self, editor: Editor, inversion: Inversion, target: str, progress: Progress
     ) -> np.ndarray | None:
-        """The mask of an edit: the one that was read, or the one that is found."""
+        """The mask of an edit, bool `[height, width]`: computed if automatic, else as read."""
         if self.auto_mask:
             return editor.auto_mask(inversion, target, progress=progress)
         return self.inside
 
     def record(self, command: str, output: Path | None, **more: Any) -> dict[str, Any]:
-        """Settings for the PNG, which names files relative to its folder (or as given)."""
+        """The settings for the PNG `output`; files are relative to its folder, or as given."""
 
         def near(path: Path) -> str:
             if output is None:
@@ -197,7 +197,7 @@ class Job:
     def from_record(
         cls, data: Mapping[str, Any], image: Path, mask: Path | None, model: ModelChoice
     ) -> Job:
-        """The job that `record` wrote; records of before methods are FTEdit's."""
+        """The job that `record` wrote; old records without a method are FTEdit's."""
         edit = data.get("edit", {})
         if "method" in data:
             name, settings = data["method"], data["settings"]
@@ -220,7 +220,7 @@ class Job:
 
 @dataclass
 class Generation:
-    """Everything that decides a generated picture."""
+    """All that determines a generated picture."""
 
     prompt: str
     steps: int
@@ -231,7 +231,7 @@ class Generation:
     solver: str = "euler"
 
     def check(self) -> None:
-        """Refuse what can be refused without loading the model."""
+        """Check all options without loading the model; raises InputError or ModelError."""
         check_generate(
             self.steps, self.guidance, self.model.seed, self.width, self.height, self.solver
         )
@@ -240,7 +240,7 @@ class Generation:
     def run(
         self, progress: Progress, keep: bool = False
     ) -> tuple[Image.Image, Editor, Inversion | None]:
-        """Load the model and make the picture; with `keep`, also what an edit of it starts from."""
+        """Load the model and make the picture; with `keep`, return its inversion for edits too."""
         editor = self.model.load()
         width, height = editor.square
         size = (self.width or width, self.height or height)
@@ -251,7 +251,7 @@ class Generation:
         return picture, editor, kept
 
     def record(self) -> dict[str, Any]:
-        """For the PNG."""
+        """The settings for the PNG."""
         names = ("prompt", "steps", "guidance", "width", "height", "solver")
         settings = {name: getattr(self, name) for name in names}
         version = {"command": "generate", "counterflow": __version__}
@@ -259,7 +259,7 @@ class Generation:
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any], model: ModelChoice) -> Generation:
-        """What `record` wrote."""
+        """The generation that `record` wrote."""
         names = ("prompt", "steps", "guidance", "width", "height")
         values = {name: data[name] for name in names}
         return cls(**values, model=model, solver=data.get("solver", "euler"))

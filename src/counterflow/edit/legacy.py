@@ -1,4 +1,4 @@
-"""Records of before methods had names of their own: all of them were FTEdit's."""
+"""Reads old records, written before methods had names; all of them are of FTEdit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 RENAMED = {"window": "average_window", "guidance": "invert_guidance"}
-"""Settings of the old inversion record that have another name now."""
+"""Old names of settings in the inversion record, with the new names."""
 
 
 def ftedit_settings(invert: Mapping[str, Any], edit: Mapping[str, Any]) -> dict[str, Any]:

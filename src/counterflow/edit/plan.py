@@ -1,4 +1,4 @@
-"""How the targets of an edit are made: each alone, in batches, or each from the last."""
+"""The order in which targets are edited: each alone, in batches, or each from the one before."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Plan:
-    """Targets and the way to them."""
+    """Targets, and how they are edited. Raises InputError for options that exclude each other."""
 
     targets: list[str]
     batch: int = 1
+    """Number of targets that are edited together."""
     turns: bool = False
+    """Whether each target is edited from the result before it."""
     noise_seed: int | None = None
+    """Seed of the noise from which the targets start; None for the source's noise."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -33,29 +36,29 @@ class Plan:
         if self.noise_seed is not None:
             check_seed(self.noise_seed)
         if self.batch > 1 and self.turns:
-            raise InputError("--batch and --turns exclude each other: each target needs its own")
+            raise InputError("--batch and --turns exclude each other: leave one out")
         if self.noise_seed is not None and self.turns:
-            raise InputError("--noise-seed and --turns exclude each other")
+            raise InputError("--noise-seed and --turns exclude each other: leave one out")
 
     def check(self, job: Job) -> None:
-        """Refuse what does not go together with a job; InputError says why."""
+        """Raise InputError, with the reason, if the plan does not suit the job."""
         if self.batch > 1 and job.auto_mask:
             raise InputError(
-                "--batch and --mask auto exclude each other: each target needs its own"
+                "--batch and --mask auto exclude each other: each target needs its own mask"
             )
 
     def check_prompts(self, method: Method, source: str) -> None:
-        """Refuse settings that do not fit a target and what it is made from."""
+        """Raise InputError for settings that do not suit the prompts of an edit."""
         skipped: int = getattr(method, "skip_steps", 0)
         if self.noise_seed is not None and skipped:
-            raise InputError("--noise-seed and skip_steps exclude each other")
+            raise InputError("--noise-seed and skip_steps exclude each other: leave one out")
         for n, target in enumerate(self.targets):
             method.check_prompts(self.targets[n - 1] if self.turns and n else source, target)
 
     def run(
         self, job: Job, editor: Editor, inversion: Inversion, progress: Progress
     ) -> Iterator[tuple[Edit, np.ndarray | None]]:
-        """Each edit as soon as it is made, with its mask."""
+        """Yield each edit as soon as it is done, with its mask, bool `[height, width]` or None."""
         noise = None
         if self.noise_seed is not None:
             noise = editor.noise(self.noise_seed, inversion.size)
@@ -78,7 +81,7 @@ class Plan:
                 inversion = editor.after(inversion, edits[-1], progress)
 
     def record(self, n: int) -> dict[str, Any]:
-        """For the PNG of edit `n`: its target, and the turns before it."""
+        """The settings for the PNG of edit `n`: its target, and the targets of the turns before."""
         return {
             "target": self.targets[n],
             "turns": self.targets[:n] if self.turns else [],
@@ -87,7 +90,7 @@ class Plan:
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any]) -> Plan:
-        """Makes the edit of a PNG again, as the last of its turns."""
+        """The plan that repeats the edit of a PNG, as the last of its turns."""
         before = [str(target) for target in data.get("turns", [])]
         targets = [*before, str(data["target"])]
         return cls(targets, turns=bool(before), noise_seed=data.get("noise_seed"))

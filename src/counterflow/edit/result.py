@@ -1,4 +1,4 @@
-"""What the editor makes: edits and reconstructions."""
+"""The editor's results: edits and reconstructions."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class Edit:
     image: Image.Image
     """At the source picture's size."""
     latent: Latent = field(repr=False)
-    """The edited picture's, `[1, c, h, w]`."""
+    """The edited picture's latent, `[1, c, h, w]`."""
     trajectory: Trajectory | None = field(repr=False)
-    """The latents that the target went through, if a next turn can follow them."""
+    """The target's latents from noise to picture, if a next turn can follow them; else None."""
     target: str
     method: Method
     forwards: int
-    """Its own, and with the first of a batch those of the source that all share."""
+    """Its own forwards; the first of a batch also counts those that all share."""
     seconds: float
     changed: tuple[tuple[int, int], ...]
     """Character spans of the target prompt's words that the source prompt lacks."""
     cut: dict[str, str]
-    """By tokenizer, the end of the target prompt that did not fit."""
+    """By tokenizer, the end of the target prompt, where it did not fit."""
     unknown: tuple[str, ...] = ()
-    """Words of the target prompt that the model never learned, where its folder tells."""
+    """Words of the target prompt that the model never learned, if its folder lists its words."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The source, made again from its noise."""
+    """The source picture, made again from its noise."""
 
     image: Image.Image
     latent: Latent = field(repr=False)

@@ -1,8 +1,8 @@
 """CLIP score (Radford et al. 2021; Hessel et al. 2021): how well a picture fits a prompt.
 
-100 times the cosine between the features of picture and prompt, without clipping at 0. Pictures go
-in as CLIP's own processor has them, by Pillow; prompts of more than 77 tokens are cut there, their
-end token kept.
+100 times the cosine between the features of picture and prompt, without clipping at 0. Pictures are
+resized and cropped by Pillow as in CLIP's own processor. A prompt of more than 77 tokens is cut to
+77, and its end token is kept.
 """
 
 from __future__ import annotations
@@ -35,19 +35,22 @@ class Clip(nn.Module):
 
     @torch.no_grad()
     def score(self, picture: Picture, prompt: str) -> float:
-        """100·cosine of picture and prompt. Raises ValueError for what is no picture."""
+        """100·cosine of picture and prompt, in −100…100; higher fits better.
+
+        Raises ValueError for an array that is no picture.
+        """
         check(picture, picture)
         pixels = prepared(picture, self.model.config.vision_config.image_size)
         return 100 * float(torch.cosine_similarity(self.seen(pixels), self.read(prompt)))
 
     def seen(self, pixels: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n d"]:
-        """Features of prepared pictures."""
+        """Features of prepared pictures, each a row of `d` numbers."""
         pooled = self.model.vision_model(pixels.to(self.model.device)).pooler_output
         features: Tensor = self.model.visual_projection(pooled)
         return features
 
     def read(self, prompt: str) -> Float[Tensor, "1 d"]:
-        """Features of a prompt."""
+        """Features of a prompt, a row of `d` numbers."""
         longest = self.model.config.text_config.max_position_embeddings
         tokens = self.tokenizer(
             [prompt], truncation=True, max_length=longest, return_tensors="pt"
@@ -58,7 +61,7 @@ class Clip(nn.Module):
 
 
 def prepared(picture: Picture, side: int = 224) -> Float[Tensor, "1 3 s s"]:
-    """The middle of a picture whose short side is resized (bicubic) to `side`, normalised."""
+    """The middle square of a picture, its short side resized (bicubic) to `side`, normalised."""
     height, width = picture.shape[:2]
     long = int(side * max(height, width) / min(height, width))
     size = (side, long) if width <= height else (long, side)
@@ -70,9 +73,9 @@ def prepared(picture: Picture, side: int = 224) -> Float[Tensor, "1 3 s s"]:
 
 
 def load(folder: str | Path = NAME) -> Clip:
-    """The published metric, CLIP ViT-L/14, from the hub's local cache or a folder.
+    """Load the published metric, CLIP ViT-L/14, from a folder or the hub's local cache.
 
-    Raises ModelError, with the command that fetches it, if it is not there whole.
+    Raises ModelError, with the command that downloads it, if a file is absent or incomplete.
     """
     from transformers import CLIPModel, CLIPTokenizer
 
@@ -84,6 +87,8 @@ def load(folder: str | Path = NAME) -> Clip:
     model = local_model(CLIPModel, where, otherwise)
     with refusing(otherwise):
         tokenizer = CLIPTokenizer.from_pretrained(where, local_files_only=True)
-    if len(tokenizer) != model.config.text_config.vocab_size:  # without its files it is empty
+    if (
+        len(tokenizer) != model.config.text_config.vocab_size
+    ):  # it is empty where its files are absent
         raise ModelError(otherwise)
     return Clip(model, tokenizer)

@@ -1,7 +1,8 @@
-"""LPIPS (Zhang et al. 2018, arXiv:1801.03924), version 0.1: three feature stacks in plain torch.
+"""LPIPS (Zhang et al. 2018, arXiv:1801.03924), version 0.1: three feature networks in plain torch.
 
-The weights are published files, which `load` reads from one folder and never downloads:
-torchvision's ImageNet weights of the stack and the linear weights of the lpips package.
+A "stack" is the network whose features are compared. `load` reads its published weights from one
+folder and never downloads them: torchvision's ImageNet weights of the stack and the linear weights
+of the lpips package.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ Stack = Literal["squeeze", "alex", "vgg"]
 
 MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 SMALLEST = 32
-"""Pixels a side under which a stack's last layers have nothing to look at."""
+"""Smallest side in pixels; below it the last layers have no output."""
 
 
 class Fire(nn.Module):
-    """SqueezeNet's block: a squeeze and two expansions side by side."""
+    """SqueezeNet's block: a 1×1 convolution, then two convolutions whose outputs are joined."""
 
     def __init__(self, inputs: int, squeeze: int, expand: int) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class Fire(nn.Module):
 
 
 def squeeze_layers() -> list[nn.Module]:
-    """The `features` of SqueezeNet 1.1, numbered as torchvision's; so are the others."""
+    """The `features` of SqueezeNet 1.1; here and below, layers are numbered as in torchvision."""
     pool = nn.MaxPool2d(3, 2, ceil_mode=True)
     return [
         *(nn.Conv2d(3, 64, 3, stride=2), nn.ReLU(), pool),
@@ -88,7 +89,7 @@ STACKS: dict[str, tuple[Callable[[], list[nn.Module]], dict[int, int]]] = {
 
 
 class LPIPS(nn.Module):
-    """Distance between the features of two pictures; 0 for equal ones, lower is nearer."""
+    """Distance between the features of two pictures; 0 for equal ones, lower is more alike."""
 
     mean: Tensor
     std: Tensor
@@ -105,13 +106,13 @@ class LPIPS(nn.Module):
     def forward(
         self, a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]
     ) -> Float[Tensor, " n"]:
-        """Distances of pictures in −1…1: every layer's mean over its own positions, summed."""
+        """Distances of pictures in −1…1: the sum of each layer's mean over its positions."""
         return torch.stack([each.mean((1, 2, 3)) for each in self._layers(a, b)]).sum(0)
 
     def maps(
         self, a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]
     ) -> Float[Tensor, "n h w"]:
-        """Where pictures in −1…1 differ: every layer's map at the pictures' size, summed."""
+        """Where pictures in −1…1 differ: the sum of each layer's map, resized to the pictures."""
         size = tuple(a.shape[2:])
         layers = self._layers(a, b)
         sized = [nn.functional.interpolate(each, size, mode="bilinear") for each in layers]
@@ -119,10 +120,11 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def distance(self, a: Picture, b: Picture, where: Region | None = None) -> float | None:
-        """Distance of two pictures; over a region, the mean of their map there.
+        """Distance of two pictures; over a region, the mean of `maps` there.
 
-        The features still see all of both pictures. None for a region without pixels and for
-        pictures under 32 pixels a side. Raises ValueError for arrays that do not fit.
+        The features are still computed from the whole pictures. None for a region without pixels
+        and for pictures with a side under 32 pixels. Raises ValueError for arrays of another type
+        or size.
         """
         check(a, b, where)
         if min(a.shape[:2]) < SMALLEST or (where is not None and not where.any()):
@@ -137,16 +139,16 @@ class LPIPS(nn.Module):
         return (pixels / 255 * 2 - 1).to(self.mean.device)
 
     def _layers(self, a: Tensor, b: Tensor) -> list[Float[Tensor, "n 1 _ _"]]:
-        """For each layer compared, the weighted squared difference of unit features."""
-        found: list[Tensor] = []
+        """For each compared layer, the weighted squared difference of its unit features."""
+        differences: list[Tensor] = []
         a, b = ((x - self.mean) / self.std for x in (a, b))
         for i, layer in enumerate(self.features):
             a, b = layer(a), layer(b)
             if i in self.taps:
-                weight = self.linear[len(found)].view(-1, 1, 1)
+                weight = self.linear[len(differences)].view(-1, 1, 1)
                 difference = (_unit(a) - _unit(b)).square()
-                found.append((difference * weight).sum(1, keepdim=True))
-        return found
+                differences.append((difference * weight).sum(1, keepdim=True))
+        return differences
 
 
 def _unit(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -156,17 +158,18 @@ def _unit(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
 
 @dataclass(frozen=True)
 class Published:
-    """A file of weights, where it is published, and how its SHA-256 begins."""
+    """A file of weights: where it is published, and the first digits of its SHA-256."""
 
     url: str
     sha256: str
 
     @property
     def name(self) -> str:
+        """The file's name."""
         return self.url.rpartition("/")[2]
 
     def fault(self, folder: Path) -> str:
-        """What is wrong with it in a folder, or nothing."""
+        """What is wrong with the file in a folder; empty if nothing is."""
         path = folder / self.name
         if not path.is_file():
             return "absent"
@@ -201,19 +204,19 @@ FILES: dict[str, tuple[Published, Published]] = {
         ),
     ),
 }
-"""By stack: its features and its linear weights. torchvision's names say how their hashes begin."""
+"""By stack: its features and its linear weights. torchvision's file names hold the first digits."""
 
 
 def default_folder() -> Path:
-    """Where the files are looked for: COUNTERFLOW_METRICS, or a folder of the user's cache."""
+    """The folder of the files: COUNTERFLOW_METRICS, or else one in the user's cache."""
     named = os.environ.get("COUNTERFLOW_METRICS")
     return Path(named or "~/.cache/counterflow/metrics").expanduser()
 
 
 def load(stack: Stack = "squeeze", folder: Path | None = None) -> LPIPS:
-    """LPIPS with its published weights.
+    """Load LPIPS with its published weights.
 
-    Raises ModelError, with the command that fetches them, if a file is absent or another one.
+    Raises ModelError, with the command that downloads them, if a file is absent or another one.
     """
     where = folder or default_folder()
     faults = {file: fault for file in FILES[stack] if (fault := file.fault(where))}
@@ -234,7 +237,7 @@ def load(stack: Stack = "squeeze", folder: Path | None = None) -> LPIPS:
 def from_states(
     stack: Stack, features: Mapping[str, Tensor], linear: Mapping[str, Tensor]
 ) -> LPIPS:
-    """LPIPS with torchvision's state dict of the stack and the published one of linear weights."""
+    """LPIPS from two state dicts: torchvision's of the stack, and the published linear weights."""
     network = LPIPS(stack)
     named = {k: v for k, v in features.items() if k.startswith("features.")}
     network.features.load_state_dict({k.removeprefix("features."): v for k, v in named.items()})

@@ -1,4 +1,4 @@
-"""The networks that some metrics need, as far as their weights are at hand."""
+"""The networks that some metrics need, where their weights are on this machine."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ LOADERS: dict[str, Callable[[], Any]] = {
 
 @dataclass(frozen=True)
 class Networks:
-    """Networks that are at hand, and for each that is not, one line on how to get it."""
+    """The networks that could be loaded."""
 
     lpips: LPIPS | None = None
     structure: Structure | None = None
     clip: Clip | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    """For each network that is not there, one line that says how to get it."""
 
 
 def at_hand(device: str | torch.device = "cpu") -> Networks:
-    """Load each network whose weights lie on this machine; nothing is downloaded, none required."""
-    found, missing = {}, {}
+    """Load each network whose weights are on this machine; never downloads, never raises."""
+    networks, missing = {}, {}
     for name, load in LOADERS.items():
         try:
-            found[name] = load().to(device)
+            networks[name] = load().to(device)
         except ModelError as error:
             missing[name] = str(error)
-    return Networks(**found, missing=missing)
+    return Networks(**networks, missing=missing)

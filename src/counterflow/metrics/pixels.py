@@ -12,9 +12,10 @@ WINDOW, SIGMA = 11, 1.5
 
 
 def mse(a: Picture, b: Picture, where: Region | None = None) -> float | None:
-    """Mean squared error of pictures taken as 0…1, so between 0 and 1; lower is nearer.
+    """Mean squared error of pictures scaled to 0…1, so between 0 and 1; lower is more alike.
 
-    Over the pixels of `where`, None if it has none. Raises ValueError for arrays that do not fit.
+    It is taken over the pixels of `where`, and is None if there are none. Raises ValueError for
+    arrays of another type or size.
     """
     check(a, b, where)
     error = ((a.astype(np.float64) - b.astype(np.float64)) / 255) ** 2
@@ -24,7 +25,7 @@ def mse(a: Picture, b: Picture, where: Region | None = None) -> float | None:
 
 
 def psnr(a: Picture, b: Picture, where: Region | None = None) -> float | None:
-    """Peak signal-to-noise ratio in dB, −10·log10 of `mse`; higher is nearer.
+    """Peak signal-to-noise ratio in dB, −10·log10 of `mse`; higher is more alike.
 
     Infinite for equal pictures, None for a region without pixels. Raises ValueError as `mse` does.
     """
@@ -35,11 +36,11 @@ def psnr(a: Picture, b: Picture, where: Region | None = None) -> float | None:
 
 
 def ssim(a: Picture, b: Picture, where: Region | None = None) -> float | None:
-    """Structural similarity (Wang et al. 2004), between −1 and 1; higher is nearer.
+    """Structural similarity (Wang et al. 2004), between −1 and 1; higher is more alike.
 
     The mean over channels and over the Gaussian windows (11×11, σ 1.5, K 0.01 and 0.03) that lie
     within the picture and have their middle in `where`. None if there is no such window. Raises
-    ValueError for arrays that do not fit.
+    ValueError as `mse` does.
     """
     check(a, b, where)
     if min(a.shape[:2]) < WINDOW:
@@ -53,7 +54,7 @@ def ssim(a: Picture, b: Picture, where: Region | None = None) -> float | None:
 
 
 def check(a: Picture, b: Picture, where: Region | None = None) -> None:
-    """Raise ValueError unless these are two pictures, and a region, of one size."""
+    """Raise ValueError unless both pictures, and the region if given, have one size."""
     for picture in (a, b):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(
@@ -70,13 +71,14 @@ def check(a: Picture, b: Picture, where: Region | None = None) -> None:
 
 
 def _size(picture: Picture) -> str:
+    """Width×height, for a message."""
     return f"{picture.shape[1]}×{picture.shape[0]}"
 
 
 def _similarity(
     a: Float64[np.ndarray, "h w 3"], b: Float64[np.ndarray, "h w 3"]
 ) -> Float64[np.ndarray, "_ _ 3"]:
-    """SSIM of every window within the picture, `[h - 10, w - 10, 3]`."""
+    """SSIM of every window within the picture, `[h - 10, w - 10, 3]`; inputs in 0…1."""
     mean_a, mean_b = _blur(a), _blur(b)
     variances = _blur(a * a) - mean_a**2 + _blur(b * b) - mean_b**2
     covariance = _blur(a * b) - mean_a * mean_b
@@ -87,7 +89,7 @@ def _similarity(
 
 
 def _blur(x: Float64[np.ndarray, "h w 3"]) -> Float64[np.ndarray, "_ _ 3"]:
-    """Gaussian windows along both axes, only where they fit."""
+    """Weighted means over Gaussian windows that lie within `x`, `[h - 10, w - 10, 3]`."""
     place = np.arange(WINDOW) - WINDOW // 2
     kernel = np.exp(-(place**2) / (2 * SIGMA**2))
     kernel /= kernel.sum()

@@ -1,4 +1,4 @@
-"""Models of transformers that lie on this machine: safetensors only, never a download."""
+"""Loads models of transformers from this machine: safetensors only, never a download."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from counterflow.errors import ModelError
 
 
 def local_folder(where: str | Path, otherwise: str) -> Path:
-    """A folder, or that of a repository in the hub's local cache.
+    """The folder `where`, or the folder of the repository `where` in the hub's local cache.
 
-    Raises ModelError, which says `otherwise`, if there is none. Only the disk is looked at.
+    Only the disk is read. Raises ModelError with the message `otherwise` if there is none.
     """
     from huggingface_hub import try_to_load_from_cache
 
     if Path(where).is_dir():
         return Path(where)
     with refusing(otherwise):
-        found = try_to_load_from_cache(str(where), "config.json")
-    if not isinstance(found, str):
+        config = try_to_load_from_cache(str(where), "config.json")
+    if not isinstance(config, str):
         raise ModelError(otherwise)
-    return Path(found).parent
+    return Path(config).parent
 
 
 def local_model(kind: Any, folder: Path, otherwise: str, **options: Any) -> Any:
-    """A model in single precision from a folder.
+    """Load a model from a folder, in single precision.
 
-    Raises ModelError, which says `otherwise`, if it is not there or some of its weights are not.
+    Raises ModelError with the message `otherwise` if it, or some of its weights, are absent.
     """
     with refusing(otherwise):
         model, info = kind.from_pretrained(
@@ -49,7 +49,7 @@ def local_model(kind: Any, folder: Path, otherwise: str, **options: Any) -> Any:
 
 @contextmanager
 def refusing(otherwise: str) -> Iterator[None]:
-    """Turn whatever the loaders raise, which is dozens of kinds, into a ModelError."""
+    """Turn any exception of a loader into a ModelError with the message `otherwise`."""
     try:
         yield
     except Exception as error:

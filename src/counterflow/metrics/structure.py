@@ -21,11 +21,11 @@ NAME = "facebook/dino-vitb8"
 SIDE, LONGEST = 224, 480
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KEYS = (".k_proj", ".attention.key")
-"""How transformers has named the module that makes a layer's keys."""
+"""Names, in versions of transformers, of the module that computes a layer's keys."""
 
 
 class Structure(nn.Module):
-    """Structure distance by a ViT of transformers; 0 for equal pictures, lower is nearer."""
+    """Structure distance by a ViT of transformers; 0 for equal pictures, lower is more alike."""
 
     def __init__(self, vit: Any, layer: int = -1) -> None:
         super().__init__()
@@ -35,16 +35,16 @@ class Structure(nn.Module):
     def forward(
         self, a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]
     ) -> Float[Tensor, " n"]:
-        """Distances of pictures that are sized and normalised."""
+        """Distances of pictures that `prepared` has resized and normalised."""
         return (self.similarity(a) - self.similarity(b)).square().mean((1, 2))
 
     @torch.no_grad()
     def distance(self, a: Picture, b: Picture, pie_compat: bool = False) -> float:
-        """Distance of two pictures, their short side brought to 224 pixels.
+        """Distance of two pictures, with the short side resized to 224 pixels.
 
-        `pie_compat` does as the published evaluator of PIE-Bench: it takes values in 0…255 for
-        values in 0…1 when it normalises, and does not smooth when it shrinks (torchvision before
-        0.17, as it was published with). Raises ValueError for arrays that do not fit.
+        `pie_compat` repeats the published evaluator of PIE-Bench: it normalises values in 0…255
+        as if they were in 0…1, and does not smooth when it shrinks (as torchvision before 0.17,
+        with which it was published). Raises ValueError for arrays that do not fit.
         """
         check(a, b)
         device = next(self.parameters()).device
@@ -52,19 +52,19 @@ class Structure(nn.Module):
         return float(self(one, other))
 
     def similarity(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n t t"]:
-        """Cosines between the keys of all tokens."""
-        found: list[Tensor] = []
-        handle = self.key.register_forward_hook(lambda _, __, output: found.append(output))
+        """Cosines between the keys of all `t` tokens, in −1…1."""
+        keys: list[Tensor] = []
+        handle = self.key.register_forward_hook(lambda _, __, output: keys.append(output))
         try:
             self.vit(pictures, interpolate_pos_encoding=True)
         finally:
             handle.remove()
-        unit = nn.functional.normalize(found[0], dim=-1)
+        unit = nn.functional.normalize(keys[0], dim=-1)
         return unit @ unit.transpose(1, 2)
 
 
 def prepared(picture: Picture, pie_compat: bool) -> Float[Tensor, "1 3 _ _"]:
-    """A picture as the ViT expects it."""
+    """A picture resized and normalised as the ViT expects it."""
     pixels = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None]
     sized = nn.functional.interpolate(
         pixels if pie_compat else pixels / 255,
@@ -77,7 +77,7 @@ def prepared(picture: Picture, pie_compat: bool) -> Float[Tensor, "1 3 _ _"]:
 
 
 def target_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width with a short side of 224, or less where the long one would exceed 480."""
+    """Height and width with a short side of 224, or less where the long side would exceed 480."""
     short, long = SIDE, int(SIDE * max(height, width) / min(height, width))
     if long > LONGEST:
         short, long = int(LONGEST * short / long), LONGEST
@@ -85,9 +85,9 @@ def target_size(height: int, width: int) -> tuple[int, int]:
 
 
 def load(folder: str | Path = NAME) -> Structure:
-    """The published metric, DINO ViT-B/8, from the hub's local cache or a folder.
+    """Load the published metric, DINO ViT-B/8, from a folder or the hub's local cache.
 
-    Raises ModelError, with the command that fetches it, if it is not there whole.
+    Raises ModelError, with the command that downloads it, if a file is absent or incomplete.
     """
     from transformers import ViTModel
 

@@ -1,16 +1,16 @@
-"""Every metric of an edit in one table, with its region, in two profiles.
+"""Every metric of an edit in one table, each over its own region, in two profiles.
 
-- `corrected` is the mean over the pixels that count; LPIPS sees all of both pictures and averages
-  its map.
-- `pie-compat` is PIE-Bench's published evaluator (Ju et al. 2023, arXiv:2310.01506), flaws
-  included, for comparison with papers: the edited region is painted black in both pictures and
-  counted as perfect, and structure distance takes values in 0…255 for values in 0…1. It agrees to
-  single precision with the evaluator on the libraries of its time: later torchvision smooths what
-  it shrinks, later torchmetrics counts SSIM's reflected borders.
+- `corrected` averages over the pixels of the region alone; LPIPS is computed from the whole
+  pictures and its map is averaged over the region.
+- `pie-compat` repeats PIE-Bench's published evaluator (Ju et al. 2023, arXiv:2310.01506) with its
+  flaws, for comparison with papers: the edited region is painted black in both pictures and counts
+  as perfect, and structure distance treats values in 0…255 as if they were in 0…1. It agrees to
+  single precision with the evaluator run on the libraries of 2023. Later libraries differ:
+  torchvision smooths when it shrinks, and torchmetrics counts SSIM's reflected borders.
 
-A table never mixes them. A value that does not exist is None in both, where the published code
-writes the string "nan": a region without pixels, a network that is not at hand, no prompt.
-Equal pictures have an infinite PSNR in both.
+A table holds one profile only. In both, a value is None where it does not exist (the published code
+writes the string "nan"): a region without pixels, a network that is absent, no prompt. Equal
+pictures have an infinite PSNR in both.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ PROFILES = ("corrected", "pie-compat")
 
 @dataclass(frozen=True)
 class View:
-    """What one metric is to look at."""
+    """The input of one metric."""
 
     source: Picture
     edited: Picture
     where: Region | None
-    """The pixels that count, None for all."""
+    """The pixels to measure, None for all."""
     prompt: str | None
+    """The edited picture's; None if there is none."""
     pie_compat: bool
 
     @property
     def compared(self) -> tuple[Picture, Picture, Region | None]:
-        """Both pictures, and the region to average over, as the profile has it."""
+        """Both pictures and the region to average over, as the profile defines them."""
         if self.where is None or not self.pie_compat:
             return self.source, self.edited, self.where
         return blackened(self.source, self.where), blackened(self.edited, self.where), None
@@ -53,17 +54,17 @@ def blackened(picture: Picture, where: Region) -> Picture:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name and the region it is of; which direction is better, `bench.figures` says."""
+    """A metric and its region; `bench.figures` says which direction is better."""
 
     name: str
     region: str
     """`background` (outside the mask), `whole` or `edited` (inside the mask)."""
     of: Callable[[View, Any], float | None]
-    """Its value, given what it needs."""
+    """Computes the value from a view and the network of `needs` (or None)."""
     needs: str | None = None
-    """The field of `Networks` that it needs."""
+    """The field of `Networks` that it needs; None if it needs no network."""
     scale: float = 1
-    """What papers multiply it by when they print it."""
+    """Papers print the value times this."""
 
 
 def _structure(view: View, network: Any) -> float:
@@ -73,8 +74,8 @@ def _structure(view: View, network: Any) -> float:
 def _clip(view: View, network: Any) -> float | None:
     if view.prompt is None:
         return None
-    seen = view.edited if view.where is None else blackened(view.edited, view.where)
-    score = float(network.score(seen, view.prompt))
+    picture = view.edited if view.where is None else blackened(view.edited, view.where)
+    score = float(network.score(picture, view.prompt))
     return max(0.0, score) if view.pie_compat else score
 
 
@@ -87,13 +88,13 @@ METRICS = (
     Metric("CLIP whole", "whole", _clip, "clip"),
     Metric("CLIP edited", "edited", _clip, "clip"),
 )
-"""In the papers' order. `CLIP edited` sees black outside the mask in both profiles."""
+"""In the papers' order. For `CLIP edited` all outside the mask is black, in both profiles."""
 
 
 def background_psnr(
     source: Picture, edited: Picture, mask: Region, profile: str = "corrected"
 ) -> float | None:
-    """The `PSNR` of `measure` alone, outside the mask; None where that is nothing."""
+    """The `PSNR` of `measure` alone, in dB, outside the mask; None if nothing is outside."""
     if mask.all():
         return None
     return psnr(*View(source, edited, ~mask, None, profile == "pie-compat").compared)
@@ -107,10 +108,10 @@ def measure(
     prompt: str | None = None,
     networks: Networks = NOTHING,
 ) -> dict[str, float | None]:
-    """Every metric's value by name, None where there is none.
+    """Every metric's value by name, None where it does not exist.
 
-    `mask` is where the edit was to be, `prompt` the edited picture's. Raises ValueError for arrays
-    that do not fit and for another profile.
+    `mask` is where the edit was wanted, `prompt` the edited picture's. Raises ValueError for arrays
+    of another type or size and for an unknown profile.
     """
     check(source, edited, mask)
     if profile not in PROFILES:
@@ -121,7 +122,7 @@ def measure(
         where = regions[metric.region]
         network = getattr(networks, metric.needs) if metric.needs else None
         empty = where is not None and not where.any()
-        lacking = metric.needs is not None and network is None
+        network_absent = metric.needs is not None and network is None
         view = View(source, edited, where, prompt, profile == "pie-compat")
-        values[metric.name] = None if empty or lacking else metric.of(view, network)
+        values[metric.name] = None if empty or network_absent else metric.of(view, network)
     return values
