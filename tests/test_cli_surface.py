@@ -257,3 +257,13 @@ def test_a_stored_inversion_serves_the_methods_that_need_the_same_one(
         replayed(run, out)
     for name in ("ddim", "midpoint", "ftedit", "ftedit-reference"):
         refused(run(*more, "--method", name), 2, "inverted already")
+
+
+def test_a_turn_that_is_inverted_anew_costs_that_too(
+    run: Run, picture: Path, model: str, tmp_path: Path
+) -> None:
+    words = ["--source", PROMPT, "--target", TARGET, "--target", PROMPT, "--turns"]
+    args = ["edit", picture, *words, "-o", tmp_path / "t", "--model", model, "--steps", "3"]
+    code, out, _ = run(*args, "--method", "directedit", "--json")
+    assert code == 0
+    assert [each["forwards"] for each in json.loads(out)["edits"]] == [6, 3 + 6]

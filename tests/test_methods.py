@@ -78,7 +78,7 @@ def test_a_method_follows_a_trajectory_or_says_that_it_cannot(one: Editor, name:
     if how.inversion is None or how.follows:
         assert torch.isfinite(one.edit(made, TARGET, how).latent).all()
     else:
-        with pytest.raises(InputError, match="was not inverted"):
+        with pytest.raises(InputError, match="recorded, not inverted"):
             one.edit(made, TARGET, how)
     first = inverted(one, name, steps=4)
     edit = one.edit(first, TARGET)
@@ -98,7 +98,7 @@ def test_a_picture_that_was_not_inverted_for_a_method_is_refused(one: Editor, na
     """In one line that says what to do; so is the noise of a method that has none."""
     plain = inverted(one, "flowedit", steps=3)
     how = few(name, 3) if name in FEW else name
-    with pytest.raises(InputError, match=rf"flowedit inverted nothing.* {method(name).name}"):
+    with pytest.raises(InputError, match=rf"flowedit inverts nothing.* {method(name).name}"):
         one.edit(plain, TARGET, how)
     other = inverted(one, "midpoint", steps=3)
     if name == "ode":  # takes the solver over
@@ -107,10 +107,10 @@ def test_a_picture_that_was_not_inverted_for_a_method_is_refused(one: Editor, na
         again = one.edit(inverted(one, name, steps=3), TARGET)
         assert distance(one.edit(other, TARGET, name).latent, again.latent) <= 1e-5
     elif name != "midpoint":
-        with pytest.raises(InputError, match="invert it again") as told:
+        with pytest.raises(InputError, match="or invert again") as told:
             one.edit(other, TARGET, how)
         assert "\n" not in str(told.value)
-    with pytest.raises(InputError, match="invert it again"):
+    with pytest.raises(InputError, match="or invert again"):
         one.edit(inverted(one, name, steps=3), TARGET, few(name, 4))
     with pytest.raises(InputError, match="inverts nothing"):
         one.reconstruct(plain)
@@ -123,11 +123,11 @@ def test_a_variant_is_never_another_under_its_name(one: Editor) -> None:
     """What its name sets is not overruled by how the picture was inverted."""
     euler = inverted(one, "euler", steps=3)
     for name in ("ddim", "midpoint"):
-        with pytest.raises(InputError, match="invert it again"):
+        with pytest.raises(InputError, match="or invert again"):
             one.edit(euler, TARGET, name)
-        with pytest.raises(InputError, match="invert it again"):
+        with pytest.raises(InputError, match="or invert again"):
             one.edit(inverted(one, name, steps=3), TARGET, "euler")
-    with pytest.raises(InputError, match="invert it again"):
+    with pytest.raises(InputError, match="or invert again"):
         one.edit(inverted(one, "ftedit", steps=3), TARGET, "ftedit-2")
     assert one.edit(inverted(one, "ftedit-2", steps=3), TARGET, "ftedit").method.iterations == 2
     for name in ("ftedit-attention", "ftedit-padding", "fixed-point"):
@@ -335,3 +335,19 @@ def test_directedit_is_its_loop(
     got = editor.edit(inversion, TARGET)
     assert distance(got.latent, z) <= 1e-5
     assert got.forwards == 10 and inversion.forwards == (5 if g == 1 else 10)
+
+
+def test_settings_that_no_run_can_mean_are_refused() -> None:
+    """FlowEdit samples no more steps than it makes; DDIM does not invert in one step."""
+    for settings in ({"n_min": 20, "steps": 6}, {"n_max": 3, "n_min": 4}):
+        with pytest.raises(InputError, match="n_min"):
+            method("flowedit", **settings)
+    with pytest.raises(InputError, match="two steps or more"):
+        method("ddim", steps=1)
+
+
+def test_an_uncompensated_reconstruction_is_the_solvers_own_way_back(one: Editor) -> None:
+    inversion = inverted(one, "midpoint", steps=4)
+    back = one.edit(inversion, SOURCE, guidance=1.0).latent
+    landed = one.reconstruct(inversion, compensate=False).latent
+    assert distance(landed, back) <= 1e-5

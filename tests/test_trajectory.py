@@ -83,7 +83,7 @@ def test_a_velocity_that_is_not_finite_is_named_with_its_step(bad: float) -> Non
     stored = invert(Euler(), lambda x, step: torch.zeros_like(x), noise(6), Grid.uniform(5))
     for compensate in (False, True):
         with pytest.raises(NumericsError, match=r"step 2 of 5 \(edit\)"):
-            reconstruct(velocity, stored, compensate)
+            reconstruct(velocity, stored, compensate, Euler())
 
 
 @quick
@@ -119,13 +119,13 @@ def test_a_reconstruction_begins_where_its_trajectory_does(first: int) -> None:
     """Compensated it lands on the image and measures every step; else it is Euler's own way."""
     grid, told = Grid.uniform(4), []
     stored = invert(FixedPoint(1), contraction, noise(4), grid, first)
-    landed, residuals = reconstruct(contraction, stored, True, told.append)
+    landed, residuals = reconstruct(contraction, stored, True, Euler(), told.append)
     assert torch.allclose(landed, stored[4], rtol=0, atol=1e-5)
     assert [step.index for step in told] == list(residuals) == list(range(first, 4))
     x = stored[first]
     for k in range(first, 4):
         x = x + grid.width(k) * contraction(x, here.at(grid[k]))
-    drifted, none = reconstruct(contraction, stored, False)
+    drifted, none = reconstruct(contraction, stored, False, Euler())
     assert torch.equal(drifted, x) and none == {}
 
 

@@ -147,9 +147,10 @@ class Some(_Kind):
         return ",".join(value)
 
     def check(self, name: str, value: Any) -> tuple[str, ...]:
-        if not isinstance(value, tuple) or not value or not {*value} <= {*self.options}:
+        some = isinstance(value, tuple) and all(each in self.options for each in value)
+        if not some or not value:
             raise self.wrong(name, value)
-        return value
+        return tuple(value)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -50,7 +49,11 @@ def condition(name: str, compensated: bool | None = None, **settings: Any) -> Co
     """A method of the registry with settings; equal settings give an equal name."""
     default, method = registry.method(name).to_dict(), registry.method(name, **settings)
     changed = {k: v for k, v in method.to_dict().items() if v != default[k]}
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
+    texts = {
+        each.name: each.kind.write(changed[each.name])
+        for each in method.declared()
+        if each.name in changed
+    }
     variant = registry.variant(name, texts)
     if compensated is None:
         return Condition(variant.name, variant.title, method)

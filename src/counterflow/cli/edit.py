@@ -70,8 +70,8 @@ def edit(
         ),
     ] = None,
     rows: Annotated[
-        int, typer.Option(help="Most samples in one forward; fewer need less memory.")
-    ] = 8,
+        int | None, typer.Option(help="Most samples in one forward; fewer need less memory.")
+    ] = None,
     model: Model = "toybox",
     seed: Seed = 0,
     device: Device = None,

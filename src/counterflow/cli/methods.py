@@ -105,7 +105,8 @@ def _page() -> Iterator[str]:
         yield f"## {name}\n"
         yield f"{facts['title']}. {facts['paper']}.\n"
         if settings := registry.entry(name).settings:
-            given = ", ".join(f"`{key}={value}`" for key, value in settings.items())
+            kinds = {each.name: each.kind for each in registry.method(name).declared()}
+            given = ", ".join(f"`{k}={kinds[k].write(v)}`" for k, v in settings.items())
             yield f"As `{registry.method(name).name}`, with {given}.\n"
             continue
         yield "| setting | default | values | meaning |\n|---|---|---|---|"

@@ -12,6 +12,8 @@ from counterflow.kinds import Choice, Integer, Number, takes
 from counterflow.methods import registry
 from counterflow.methods.base import Method
 from counterflow.methods.shared import Iterated
+from counterflow.solvers.base import SAMPLERS
+from counterflow.solvers.trajectory import Trajectory
 
 SEED = Integer(0, 2**63 - 1)
 """What generators take as a seed."""
@@ -62,29 +64,33 @@ def fitting(
     skipped: int = getattr(how, "skip_steps", 0)
     if noise is not None and (skipped or not how.follows):
         raise InputError(
-            "a target from other noise begins at step 0 of a trajectory: leave skip_steps at 0, "
-            "with a method that follows one, as ftedit does"
+            f"{how.name} cannot start from other noise: it takes a method as ftedit, and "
+            "skip_steps 0"
         )
+    check_fits(how, inversion.method, inversion.trajectory, inversion.recorded)
+    return how
+
+
+def check_fits(how: Method, before: Method, trajectory: Trajectory | None, recorded: bool) -> None:
+    """InputError where a method cannot edit what was inverted for another one, or recorded."""
     if how.inversion is None:
-        return how
-    if inversion.trajectory is None:
+        return
+    if trajectory is None:
         raise InputError(
-            f"{inversion.method.name} inverted nothing, and {how.name} needs an inversion: "
+            f"{before.name} inverts nothing, and {how.name} needs an inversion: "
             f"invert the picture for {how.name}"
         )
-    if inversion.recorded:
-        if how.follows and how.steps == inversion.trajectory.grid.steps:
-            return how
+    if recorded:
+        if not how.follows or how.steps != trajectory.grid.steps:
+            raise InputError(
+                f"this trajectory of {trajectory.grid.steps} steps was recorded, not inverted: "
+                f"{how.name} with {how.steps} steps cannot follow it; ftedit with as many can"
+            )
+    elif how.inversion != before.inversion:
         raise InputError(
-            f"the trajectory has {inversion.trajectory.grid.steps} steps and was not inverted: "
-            f"it takes a method that follows any trajectory of so many steps, not {how.name}"
+            f"this is inverted already, by {before.inversion}; {how.name} needs {how.inversion}: "
+            "leave its settings out, or invert again"
         )
-    if how.inversion != inversion.method.inversion:
-        raise InputError(
-            f"the picture was inverted by {inversion.method.inversion}, and {how.name} needs "
-            f"{how.inversion}: invert it again"
-        )
-    return how
 
 
 def check_seed(seed: int) -> None:
@@ -104,7 +110,7 @@ def check_generate(
     check_seed(seed)
     Integer(1, 1000).check("steps", steps)
     Number(0, 100).check("guidance", guidance)
-    Choice("euler", "ddim", "midpoint").check("solver", solver)
+    Choice(*SAMPLERS).check("solver", solver)
     for name, value in (("width", width), ("height", height)):
         if value is not None:
             Integer(16, 8192).check(name, value)

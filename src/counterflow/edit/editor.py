@@ -170,7 +170,7 @@ class Editor(Generator):
         run = self._run("reconstructing", inversion, inversion.method, (), 0, progress)
         run.expected = run.grid.steps - known.first
         velocity = run.velocity(how.prompt, how.guidance)
-        landed, residuals = loops.reconstruct(velocity, known, compensate, run.done)
+        landed, residuals = loops.reconstruct(velocity, known, compensate, how.back, run.done)
         error = (landed - known[-1]).abs().max().item()
         inversion.residuals.update(residuals)
         if compensate:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterflow import __version__
-from counterflow.edit.checks import adopted, check_generate, check_seed
+from counterflow.edit.checks import adopted, check_fits, check_generate, check_seed
 from counterflow.edit.legacy import ftedit_settings
 from counterflow.errors import InputError
 from counterflow.kinds import Integer
 from counterflow.methods.base import Method
 from counterflow.methods.registry import from_record
-from counterflow.methods.run import ROWS
 from counterflow.progress import Progress
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class ModelChoice:
     seed: int = 0
     identity: str | None = None
     """`Backbone.identity`; before `load`, that of the recorded weights or None."""
-    rows: int = ROWS
+    rows: int | None = None
     """Most samples in one forward; it changes memory, and the picture only by rounding."""
 
     def check(self) -> None:
@@ -48,7 +47,8 @@ class ModelChoice:
         from counterflow.backbones.registry import check_options
 
         check_seed(self.seed)
-        ROW_COUNT.check("--rows", self.rows)
+        if self.rows is not None:
+            ROW_COUNT.check("--rows", self.rows)
         check_options(self.name, self.device, self.dtype)
 
     def load(self) -> Editor:
@@ -59,7 +59,7 @@ class ModelChoice:
 
         torch.manual_seed(self.seed)
         editor = Editor.load(self.name, self.device, self.dtype)
-        editor.rows = self.rows
+        editor.rows = self.rows or editor.rows
         backbone = editor.backbone
         if self.identity not in (None, backbone.identity):
             warnings.warn(
@@ -151,8 +151,7 @@ class Job:
         if self.source not in (None, stored.prompt):
             raise InputError(f"{self.image} was inverted as {stored.prompt!r}; leave --source out")
         self._method = adopted(self.method_name, self.settings, stored.method, self.texts)
-        if self._method.inversion not in (None, stored.method.inversion):
-            raise InputError(f"{self.image} is inverted already; leave its settings out")
+        check_fits(self._method, stored.method, stored.trajectory, stored.recorded)
         self.source, self.picture = stored.prompt, stored.picture
 
     def inversion(self, editor: Editor, progress: Progress) -> Inversion:

@@ -49,6 +49,8 @@ class Plan:
 
     def check_prompts(self, method: Method, source: str) -> None:
         """Raise InputError for settings that do not suit the prompts of an edit."""
+        if self.noise_seed is not None and not method.follows:
+            raise InputError(f"--noise-seed needs a method that takes noise, not {method.name}")
         skipped: int = getattr(method, "skip_steps", 0)
         if self.noise_seed is not None and skipped:
             raise InputError("--noise-seed and skip_steps exclude each other: leave one out")
@@ -76,7 +78,8 @@ class Plan:
                 progress,
             )
             for edit in edits:
-                yield edit, mask
+                # A turn that had to be inverted anew costs that too.
+                yield (edit.costing(inversion) if self.turns and start else edit), mask
             if self.turns and start + self.batch < len(self.targets):
                 inversion = editor.after(inversion, edits[-1], progress)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 from torch import Tensor
@@ -37,6 +37,11 @@ class Edit:
     """By tokenizer, the end of the target prompt, where it did not fit."""
     unknown: tuple[str, ...] = ()
     """Words of the target prompt that the model never learned, if its folder lists its words."""
+
+    def costing(self, inversion: Inversion) -> Edit:
+        """The same, bearing what its inversion cost too."""
+        forwards, seconds = self.forwards + inversion.forwards, self.seconds + inversion.seconds
+        return replace(self, forwards=forwards, seconds=seconds)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def _stored(record: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Stored:
         method,
         int(record["forwards"]),
         float(record["seconds"]),
-        bool(record.get("recorded", False)),
+        bool(record.get("recorded", not record["forwards"])),  # version 1 tells it by its cost
         Image.fromarray(tensors["picture"].numpy()),
     )
 

@@ -24,7 +24,10 @@ from counterflow.kinds import Integer
 from counterflow.methods.run import Run
 from counterflow.settings import Settings, setting
 from counterflow.solvers.base import Solver
+from counterflow.solvers.euler import Euler
 from counterflow.solvers.trajectory import Trajectory, finite, invert
+
+EULER = Euler()
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Inverting:
     prompt: Branch = "source"
     stop: int = 0
     """The interval that it goes down to; 0 is pure noise."""
+    back: Solver = EULER
+    """The solver from noise to image that it inverts."""
     own: tuple[str | float, ...] = ()
     """What tells a method's own inversion apart, where it is not the solver's plain loop."""
 

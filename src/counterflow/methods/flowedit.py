@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from counterflow.errors import InputError
 from counterflow.flow import Latent, OneLatent, Step
 from counterflow.kinds import Flag, Integer, Number
 from counterflow.methods.base import Method
@@ -25,12 +26,19 @@ class FlowEdit(Method):
     paper = "Kulikov et al., ICCV 2025, arXiv 2412.08629"
 
     steps: int = setting(50, Integer(1, 1000), "Steps of the grid, N.")
-    n_max: int = setting(33, Integer(1, 1000), "Last steps of the grid that are made at all.")
-    n_min: int = setting(0, Integer(0, 1000), "Last steps that sample from the target alone.")
+    n_max: int = setting(33, Integer(1, 1000), "How many last steps are made, of N at most.")
+    n_min: int = setting(0, Integer(0, 1000), "How many last steps sample from the target.")
     n_avg: int = setting(1, Integer(1, 100), "Noises that a step averages over.")
     source_guidance: float = setting(3.5, Number(0, 100), "Guidance under the source prompt.")
     guidance: float = setting(13.5, Number(0, 100), "Guidance under the target prompt.")
     fixed_noise: bool = setting(False, Flag(), "The same noise in every step, not a new one.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_min > min(self.n_max, self.steps):
+            raise InputError(
+                f"n_min {self.n_min} is more than the {min(self.n_max, self.steps)} steps made"
+            )
 
     def start(self, run: Run, known: None) -> tuple[Latent, list[OneLatent], int]:
         """From the picture itself, at the noise level of step N - n_max."""

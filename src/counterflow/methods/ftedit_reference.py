@@ -19,6 +19,7 @@ from counterflow.methods.base import Inverting
 from counterflow.methods.published import Published
 from counterflow.methods.run import Run
 from counterflow.settings import setting
+from counterflow.solvers.euler import Euler
 from counterflow.solvers.fixed_point import FixedPoint
 from counterflow.solvers.trajectory import Trajectory
 
@@ -47,7 +48,8 @@ class FTEditReference(Published):
     @property
     def inversion(self) -> Inverting:
         """Stage I, down to the step where the edit begins."""
-        solver = FixedPoint(self.iterations, True, (0, min(self.iterations, AVERAGED - 1)))
+        last = min(self.iterations, AVERAGED - 1)
+        solver = FixedPoint(self.iterations, True, (0, last)) if self.iterations else Euler()
         return Inverting(self.steps, solver, self.invert_guidance, stop=self.skip_steps)
 
     def controls(self, backbone: Backbone) -> Sequence[Control]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from counterflow.errors import InputError
 from counterflow.flow import Latent, Step
 from counterflow.kinds import Choice, Number
 from counterflow.methods.base import Inverting, Method
 from counterflow.methods.run import Run
 from counterflow.settings import setting
-from counterflow.solvers.base import solver
+from counterflow.solvers.base import SAMPLERS, solver
+from counterflow.solvers.euler import Euler
 from counterflow.solvers.trajectory import Trajectory
 
 
@@ -23,14 +25,22 @@ class ODE(Method):
     paper = "Song et al., ICLR 2021, arXiv 2010.02502, for flows"
     follows = True
 
-    solver: str = setting("euler", Choice("euler", "ddim", "midpoint"), "The solver, both ways.")
+    solver: str = setting("euler", Choice(*SAMPLERS), "The solver, both ways.")
     invert_guidance: float = setting(1.0, Number(0, 100), "Guidance while inverting.")
     guidance: float = setting(2.0, Number(0, 100), "Guidance of the target.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.solver == "ddim" and self.steps < 2:
+            raise InputError("ddim inverts in two steps or more, not 1")
 
     @property
     def inversion(self) -> Inverting:
         """The solver towards the noise."""
-        return Inverting(self.steps, solver(self.solver), self.invert_guidance)
+        rule = solver(self.solver)
+        # Towards the image DDIM is Euler's rule, so both can share what Euler's rule samples.
+        back = rule if rule.order > 1 else Euler()
+        return Inverting(self.steps, rule, self.invert_guidance, back=back)
 
     def start(self, run: Run, known: Trajectory) -> tuple[Latent, Any, int]:
         """From the inverted noise."""

@@ -45,7 +45,7 @@ class RFSolver(Method):
     @property
     def inversion(self) -> Inverting:
         """By the same solver."""
-        return Inverting(self.steps, self.solver)
+        return Inverting(self.steps, self.solver, back=self.solver)
 
     @property
     def records(self) -> bool:

@@ -52,6 +52,10 @@ SOLVERS = {
 """By name, as `module:Class`."""
 
 
+SAMPLERS = ("euler", "ddim", "midpoint")
+"""Those of them that sample too, under the names of a user's choice."""
+
+
 def solver(name: str, **options: Any) -> Solver:
     """The solver of a name, made with its options."""
     module, _, cls = SOLVERS[name].partition(":")

@@ -21,6 +21,9 @@ class Euler:
     order = 1
     forwards = 1
 
+    def __str__(self) -> str:
+        return "Euler's rule"
+
     def init(self, x: Tensor) -> None:
         """Nothing to remember."""
 

@@ -36,6 +36,10 @@ class FixedPoint:
                 f"window {self.window} is not within the evaluations 0…{self.iterations}"
             )
 
+    def __str__(self) -> str:
+        how = "averaged" if self.average else "last taken"
+        return f"{type(self).__name__} with {self.iterations} iterations, {how}"
+
     @property
     def forwards(self) -> int:
         """I + 1."""

@@ -16,6 +16,9 @@ class Midpoint:
     order = 2
     forwards = 2
 
+    def __str__(self) -> str:
+        return "the midpoint rule"
+
     def init(self, x: Tensor) -> None:
         """Nothing to remember."""
 

@@ -120,24 +120,32 @@ def generate(
 
 
 def reconstruct(
-    velocity: Velocity, known: Trajectory, compensate: bool, done: StepDone | None = None
+    velocity: Velocity,
+    known: Trajectory,
+    compensate: bool,
+    solver: Solver,
+    done: StepDone | None = None,
 ) -> tuple[Latent, dict[int, float]]:
-    """From a trajectory's noise to the image again, by Euler steps; and the residual of each step.
+    """From a trajectory's noise to the image again, by a solver; and the residual of each step.
 
-    With `compensate` every velocity is brought back onto the trajectory (FTEdit, stage II), which
-    is exact to rounding; residuals are measured only then. Raises NumericsError as `generate` does.
+    With `compensate` it steps by Euler's rule, every velocity brought back onto the trajectory
+    (FTEdit, stage II), which is exact to rounding; residuals are measured only then. Raises
+    NumericsError as `generate` does.
     """
     residuals: dict[int, float] = {}
     x = landed = known[known.first]
+    state = solver.init(x)
     for k in known.grid.toward_image(known.first):
         step = known.grid.step(k)
-        v = velocity(x, step)
         if compensate:
+            v = velocity(x, step)
             residuals[k] = known.residual(k, v)
-            v = v + known.compensation(k, x, v)
-        landed = finite(x + known.grid.width(k) * v, step)
-        # Equal to rounding, which then does not add up over the steps.
-        x = known[k + 1] if compensate else landed
+            landed = x + known.grid.width(k) * (v + known.compensation(k, x, v))
+            x = known[k + 1]  # equal to rounding, which then does not add up over the steps
+        else:
+            x, state = solver.step(velocity, x, state, step, known.grid[k], known.grid[k + 1])
+            landed = x
+        finite(landed, step)
         if done is not None:
             done(step)
     return landed, residuals

@@ -9,7 +9,7 @@ from counterflow.bench.report import plots
 from counterflow.bench.report.page import Column, Row, Section, Verdict
 
 COUNTS = (10, 20, 40)
-SOLVERS = {"euler": "Euler", "ddim": "DDIM"}
+TITLES = {"euler": "Euler", "ddim": "DDIM"}
 FIGURES = ("latent", "reconstruction PSNR")
 
 TEXT = """
@@ -27,7 +27,7 @@ def conditions(steps: int) -> dict[str, Condition]:
     return {
         f"{solver} {n}": condition("ftedit", False, steps=n, iterations=0, solver=solver)
         for n in COUNTS
-        for solver in SOLVERS
+        for solver in TITLES
     }
 
 
@@ -35,12 +35,12 @@ def conclude(answers: Answers) -> Section:
     columns = [
         base.column(figure, f"{base.heading(figure)}, {title}", None if title == "Euler" else "")
         for figure in FIGURES
-        for title in SOLVERS.values()
+        for title in TITLES.values()
     ]
     columns.append(Column("difference", "of the errors, Euler less DDIM", None, 3, True))
     rows: list[Row] = []
     for n in COUNTS:
-        means = [answers.average(f"{s} {n}", f) for f in FIGURES for s in SOLVERS]
+        means = [answers.average(f"{s} {n}", f) for f in FIGURES for s in TITLES]
         rows.append([str(n), *means, answers.difference(f"euler {n}", f"ddim {n}", "latent")])
     differences = {n: answers.difference(f"euler {n}", f"ddim {n}", "latent") for n in COUNTS}
     each = "; ".join(f"{n} steps {base.in_words(d, digits=3)}" for n, d in differences.items())
@@ -49,9 +49,7 @@ def conclude(answers: Answers) -> Section:
         base.all_of(*(base.above(d) for d in differences.values())),
         f"Relative latent error of the round trip, Euler less DDIM: {each}.",
     )
-    series = [
-        (SOLVERS[s], [answers.average(f"{s} {n}", "latent") for n in COUNTS]) for s in SOLVERS
-    ]
+    series = [(TITLES[s], [answers.average(f"{s} {n}", "latent") for n in COUNTS]) for s in TITLES]
     plot = plots.lines(list(COUNTS), "steps", [("latent error", series)])
     return Section(
         EXPERIMENT.title, TEXT, base.table(Column("steps"), columns, rows), plot, verdict
