@@ -28,7 +28,7 @@ METHODS = (
         "FTEdit",
         "Xu et al., Unveil Inversion and Invariance in Flow Transformer, CVPR 2025",
         "ftedit",
-        {"steps": 30, "iterations": 3, "average": True, "average_window": None}
+        {"steps": 30, "iterations": 3, "average": True, "average_span": None}
         | {"guidance": 2.0, "text_ratio": 1.0, "attention_parts": ["v"], "compensate": "source"},
     ),
     MethodResults("naive", "Euler & nothing", "", "ode", {"steps": 30, "guidance": 2.0}),

@@ -168,7 +168,7 @@ def test_every_window_reaches_the_edit(picture: Path, model: str, run: Run, tmp_
     made = read_settings(out)["settings"]
     assert made["text_ratio"] == [0.2, 0.8] and made["attention_ratio"] == [0, 0.5]
     assert made["text_words"] == [[sample(1).kind, 0.5]]
-    assert made["average_window"] == [0, 1] and made["solver"] == "ddim"
+    assert made["average_span"] == [0, 1] and made["solver"] == "ddim"
     replayed(run, out)
 
 
@@ -186,7 +186,7 @@ def test_every_window_reaches_the_edit(picture: Path, model: str, run: Run, tmp_
         (["--set", "text_ratio=0.8-0.2"], "text_ratio"),
         (["--set", "text_ratio=x"], "text_ratio"),
         (["--set", "solver=heun"], "solver"),
-        (["--set", "average_window=0-9"], "average_window"),
+        (["--set", "average_span=0-9"], "average_span"),
         (["--noise-seed", "1", "--set", "skip_steps=1"], "--noise-seed"),
     ],
     ids=str,

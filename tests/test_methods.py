@@ -202,7 +202,7 @@ def test_the_plain_edit_is_its_loop(
     [
         ({"iterations": 3}, (0, 1, 2, 3)),
         ({"iterations": 2, "average": False}, (2,)),
-        ({"iterations": 3, "average_window": (1, 2)}, (1, 2)),
+        ({"iterations": 3, "average_span": (1, 2)}, (1, 2)),
         ({"iterations": 1, "invert_guidance": 2.0}, (0, 1)),
         ({"iterations": 0}, (0,)),
     ],

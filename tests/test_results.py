@@ -144,7 +144,7 @@ def test_an_old_record_is_ftedits(few: Path) -> None:
     firm = next(method for method in read(few).methods if method.name == "firm")
     assert (firm.method, firm.compensated) == ("ftedit", None)
     assert firm.settings == {
-        "steps": 15, "average_window": [1, 2], "invert_guidance": 1.5, "guidance": 3.0
+        "steps": 15, "average_span": [1, 2], "invert_guidance": 1.5, "guidance": 3.0
     }  # fmt: skip
     path.write_text(json.dumps(data | {"edit": []}))
     with pytest.raises(InputError, match="edit must be an object"):

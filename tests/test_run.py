@@ -214,7 +214,7 @@ def test_a_folder_of_before_methods_goes_on(run: Run, model: str, tmp_path: Path
     data = json.loads(path.read_text())
     settings = data.pop("settings")
     del data["method"], data["compensated"]
-    names = {"window": "average_window", "guidance": "invert_guidance"}
+    names = {"window": "average_span", "guidance": "invert_guidance"}
     names |= {name: name for name in ("steps", "iterations", "average", "solver")}
     data["invert"] = {old: settings[new] for old, new in names.items()}
     edit = {name: value for name, value in settings.items() if name not in names.values()}

@@ -212,7 +212,7 @@ def test_many_iterations_undo_generation(seed: int, steps: int) -> None:
 
 @quick
 @given(data=st.data(), iterations=st.integers(0, 7))
-def test_the_window_chooses_the_evaluations_that_are_averaged(
+def test_the_span_chooses_the_evaluations_that_are_averaged(
     data: st.DataObject, iterations: int
 ) -> None:
     """The step is `y + d * mean(v_a … v_b)`, where evaluation `i` is known to give `2^i`."""
@@ -220,16 +220,16 @@ def test_the_window_chooses_the_evaluations_that_are_averaged(
     last = data.draw(st.integers(first, iterations))
     values = iter(2.0**i for i in range(iterations + 1))
     velocity = lambda x, step: torch.full_like(x, next(values))
-    got = travel(FixedPoint(iterations, window=(first, last)), velocity, latent(1.0), [0.25, 0.75])
+    got = travel(FixedPoint(iterations, span=(first, last)), velocity, latent(1.0), [0.25, 0.75])
     mean = (2 ** (last + 1) - 2**first) / (last - first + 1)
     assert math.isclose(got.item(), 1 + 0.5 * mean, rel_tol=1e-12)
 
 
-@pytest.mark.parametrize("window", [(-1, 0), (2, 1), (0, 4), (4, 4)])
-def test_a_window_outside_the_evaluations_is_refused(window: tuple[int, int]) -> None:
+@pytest.mark.parametrize("span", [(-1, 0), (2, 1), (0, 4), (4, 4)])
+def test_a_span_outside_the_evaluations_is_refused(span: tuple[int, int]) -> None:
     """Reversed, before the first or beyond the last evaluation."""
     with pytest.raises(ValueError):
-        FixedPoint(3, window=window)
+        FixedPoint(3, span=span)
 
 
 def test_negative_iterations_are_refused() -> None:

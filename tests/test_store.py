@@ -24,7 +24,7 @@ from tools import SCENE, SOURCE, TARGETS, distance, inverted
 def test_what_is_loaded_edits_as_what_was_saved(editor: Editor, half: bool, tmp_path: Path) -> None:
     """Bit for bit in full precision; in half the file is smaller and the source still exact."""
     inversion = editor.invert(
-        render(SCENE).resize((90, 128)), SOURCE, steps=4, iterations=1, average_window=(0, 1)
+        render(SCENE).resize((90, 128)), SOURCE, steps=4, iterations=1, average_span=(0, 1)
     )
     editor.save(inversion, tmp_path / "new" / "a.safetensors", half)
     loaded = editor.open(tmp_path / "new" / "a.safetensors")

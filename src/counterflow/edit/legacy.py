@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-RENAMED = {"window": "average_window", "guidance": "invert_guidance"}
+RENAMED = {"window": "average_span", "guidance": "invert_guidance"}
 """Old names of settings in the inversion record, with the new names."""
 
 

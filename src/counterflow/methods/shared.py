@@ -44,7 +44,7 @@ class Iterated(Method):
     average: bool = setting(
         True, Flag(), "Step with the mean of the iterates' velocities, not with the last one."
     )
-    average_window: tuple[int, int] | None = setting(
+    average_span: tuple[int, int] | None = setting(
         None, Span(), "First and last evaluation that the mean takes in, of 0 to I."
     )
     invert_guidance: float = setting(1.0, Number(0, 100), "Guidance while inverting.")
@@ -56,18 +56,18 @@ class Iterated(Method):
         super().__post_init__()
         if self.solver == "ddim" and self.steps < 2:
             raise InputError("ddim inverts in two steps or more, not 1")
-        if self.average_window is not None and self.average_window[1] > self.iterations:
+        if self.average_span is not None and self.average_span[1] > self.iterations:
             raise InputError(
-                f"average_window is the first and last of the evaluations 0 to {self.iterations}, "
-                f"not {self.average_window}"
+                f"average_span is the first and last of the evaluations 0 to {self.iterations}, "
+                f"not {self.average_span}"
             )
 
     @property
     def inversion(self) -> Inverting:
         """Stage I of FTEdit, or of DDIM."""
         rule = DDIM if self.solver == "ddim" else FixedPoint
-        window = self.average_window or (0, self.iterations)
-        refined = rule(self.iterations, self.average, window)
+        span = self.average_span or (0, self.iterations)
+        refined = rule(self.iterations, self.average, span)
         plain = self.iterations == 0 and self.solver == "euler"
         return Inverting(self.steps, Euler() if plain else refined, self.invert_guidance)
 

@@ -16,25 +16,23 @@ class FixedPoint:
 
     Towards the noise this inverts generation's Euler step exactly, if it converges.
     `iterations` I costs I + 1 evaluations. With `average`, the step uses the mean of the velocities
-    of the evaluations from `window[0]` to `window[1]` (of 0…I, default all; the paper's stable
+    of the evaluations from `span[0]` to `span[1]` (of 0…I, default all; the paper's stable
     velocity), otherwise the last one. I = 0 is Euler inversion (eq. 8), and I = 1 averaged is
-    Heun's rule where the velocity does not depend on time. Raises ValueError for a window outside
+    Heun's rule where the velocity does not depend on time. Raises ValueError for a span outside
     the evaluations.
     """
 
     iterations: int = 3
     average: bool = True
-    window: tuple[int, int] | None = None
+    span: tuple[int, int] | None = None
     order = 1
 
     def __post_init__(self) -> None:
         if self.iterations < 0:
             raise ValueError("iterations is 0 or more")
-        first, last = self.window or (0, self.iterations)
+        first, last = self.span or (0, self.iterations)
         if not 0 <= first <= last <= self.iterations:
-            raise ValueError(
-                f"window {self.window} is not within the evaluations 0…{self.iterations}"
-            )
+            raise ValueError(f"span {self.span} is not within the evaluations 0…{self.iterations}")
 
     def __str__(self) -> str:
         how = "averaged" if self.average else "last taken"
@@ -59,8 +57,8 @@ class FixedPoint:
         return x + (stop - start) * self.stable(velocities), None
 
     def stable(self, velocities: list[Tensor]) -> Tensor:
-        """What the step is taken with: the mean over the window, or the last evaluation."""
+        """What the step is taken with: the mean over the span, or the last evaluation."""
         if not self.average:
             return velocities[-1]
-        first, last = self.window or (0, self.iterations)
+        first, last = self.span or (0, self.iterations)
         return torch.stack(velocities[first : last + 1]).mean(0)
