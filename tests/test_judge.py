@@ -16,7 +16,7 @@ from counterflow.toybox.edits import CATEGORIES, SceneEdit, draw_edit
 from counterflow.toybox.judge import Prediction, Reading, right
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import VALUES, Scene, fields_said, sample
-from counterflow.toybox.train.judge import UNSAID, disturb, labels
+from counterflow.toybox.train.judge import IGNORE_INDEX, disturb, labels
 
 SEEDS = st.integers(0, 10**6)
 
@@ -82,7 +82,7 @@ def test_labels_leave_out_what_a_scene_has_not() -> None:
     bare, full = Scene(thing="none"), Scene(thing="cup", count=2, thing_color="blue")
     places = {name: k for k, name in enumerate(VALUES)}
     rows = labels([bare, full])
-    assert rows[0, places["count"]] == rows[0, places["thing_color"]] == UNSAID
+    assert rows[0, places["count"]] == rows[0, places["thing_color"]] == IGNORE_INDEX
     for k, (name, values) in enumerate(VALUES.items()):
         assert values[rows[1, k]] == getattr(full, name)
 

@@ -94,32 +94,32 @@ def test_captions_tell_scenes_apart(scene: Scene) -> None:
 
 @given(scenes, st.sets(st.sampled_from(captions.OPTIONAL)))
 @settings(max_examples=100, deadline=None)
-def test_brief_captions_leave_out_what_is_unsaid(scene: Scene, unsaid: set[str]) -> None:
-    """Nothing of an unsaid field is left, the other fields are still told apart, in order."""
-    words = caption(scene, unsaid=unsaid)
+def test_brief_captions_leave_out_the_omitted_fields(scene: Scene, omitted: set[str]) -> None:
+    """No word of an omitted field is left; the other words tell the same fields apart, in order."""
+    words = caption(scene, omitted=omitted)
     for name, values in VALUES.items():
         if name in ("count", "thing_color") and scene.thing == "none":
             continue
         for value in values:
             if value != getattr(scene, name) and not (name == "thing" and value == "none"):
-                other = caption(scene.but(**{name: value}), unsaid=unsaid)
-                assert (other == words) == (name in unsaid), name
+                other = caption(scene.but(**{name: value}), omitted=omitted)
+                assert (other == words) == (name in omitted), name
     full = iter([w for w in caption(scene).replace(",", "").split() if w not in ("a", "an")])
     assert all(w in full for w in words.replace(",", "").split() if w not in ("a", "an"))
 
 
 def test_what_hangs_on_the_word_is_never_left_out() -> None:
     with pytest.raises(ValueError, match="may leave out"):
-        caption(sample(0), unsaid={"color", "hat"})
+        caption(sample(0), omitted={"color", "hat"})
 
 
 def test_edits_are_said_briefly_but_for_what_changes() -> None:
-    """A field that may stay unsaid is left out in about half of the edits of other fields."""
+    """A field that may be omitted is left out in about half of the edits of other fields."""
     edits = [draw_edit(sample(i), list(CATEGORIES)[i % 10], i) for i in range(400)]
     for name in captions.OPTIONAL:
         others = [edit for edit in edits if name not in edit.changed]
         omitted = [
-            name in captions.left_out(e.source.seed) and e.prompts[0] != caption(e.source)
+            name in captions.omitted_fields(e.source.seed) and e.prompts[0] != caption(e.source)
             for e in others
         ]
         assert 0.4 < sum(omitted) / len(others) < 0.6

@@ -1,32 +1,32 @@
-"""The named errors of Counterflow: one line that says what went wrong and what to do.
+"""The errors that Counterflow raises: each has one line that says what is wrong and what to do.
 
-The command line prints the message, without a traceback, and leaves with `exit_code`.
+The command line prints this line without a traceback, and exits with the error's `exit_code`.
 """
 
 
 class CounterflowError(Exception):
-    """Any error that Counterflow raises on purpose; catch this one to catch them all."""
+    """The base class of all errors that Counterflow raises on purpose."""
 
     exit_code: int = 1
 
     def __init__(self, message: str) -> None:
-        """Keep `message` on one line: a file's name or a decoder's words may hold line breaks."""
+        """Store `message` as one line; the name of a file in it may hold line breaks."""
         super().__init__(" ".join(message.splitlines()))
 
 
 class InputError(CounterflowError):
-    """A bad picture, mask, prompt or option, or a place that cannot be written."""
+    """An unusable picture, mask, prompt or option, or a place that cannot be written."""
 
     exit_code = 2
 
 
 class ModelError(CounterflowError):
-    """A model folder that is missing, is not a pipeline or is of an unsupported family."""
+    """A model that is absent, is incomplete, is not a pipeline or has no adapter."""
 
     exit_code = 3
 
 
 class NumericsError(CounterflowError):
-    """Numbers that stopped being numbers, such as NaN latents."""
+    """A computation gave NaN or infinite values, for example in latents."""
 
     exit_code = 4

@@ -1,1 +1,1 @@
-"""A world small enough to ship: scenes, their pictures and captions, and true edits of them."""
+"""A small synthetic data set: scenes, pictures and captions, and edits whose result is known."""

@@ -1,9 +1,9 @@
-"""A canvas of plain shapes: 128×128 board coordinates, supersampled, whole-pixel vertices.
+"""A canvas for simple shapes, in board coordinates of 128×128: x runs to the right and y down.
 
-x runs to the right and y down. The board is drawn `SUPERSAMPLING` times as large with every vertex
-rounded to a whole pixel, and then averaged. No font decides a pixel; that machines agree on the
-rest (Pillow's lines and arcs) is checked by a digest in the tests. A `Style` decides how the same
-shapes look: their outlines, how strong their paint is, and how coarse their pixels are.
+The board is drawn `SUPERSAMPLING` times as large, with every vertex rounded to a whole pixel, and
+then averaged. Letters are drawn as lines, so no font changes a pixel. A digest in the tests checks
+that Pillow draws the same lines and arcs on every machine. A `Style` decides how the same shapes
+are drawn: their outlines, the strength of their paint, and the size of their pixels.
 """
 
 from __future__ import annotations
@@ -36,40 +36,41 @@ SLATE: Color = (40, 48, 50)
 CHALK: Color = (238, 238, 226)
 
 
-def mix(a: Color, b: Color, share: float) -> Color:
-    """`share` of the way from one colour to another."""
-    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
+def mix(a: Color, b: Color, fraction: float) -> Color:
+    """Interpolate between two colours: `a` at `fraction` 0, `b` at 1."""
+    red, green, blue = (round(p + (q - p) * fraction) for p, q in zip(a, b, strict=True))
     return red, green, blue
 
 
 @dataclass(frozen=True)
 class Style:
-    """How shapes are drawn. Every field's value stays tellable in every style."""
+    """How shapes are drawn. In every style, all values of a scene's fields look different."""
 
     line: Color = INK
-    """Outlines that are not tinted, mouths, whiskers, letters."""
+    """Colour of outlines without tint, of mouths, whiskers and letters."""
     paper: Color = WHITE
-    """What a sign is written on."""
+    """Colour of the board of a sign."""
     ground: Color = WHITE
+    """Colour of the paper or board under the paint."""
     fade: float = 0.0
-    """Share of `ground` mixed into every paint …"""
+    """Fraction of `ground` in the paint of the creature, the things and the sign's post, 0..1."""
     wash: float = 0.0
-    """… and into the scenery's."""
+    """Fraction of `ground` in the paint of the scenery, 0..1."""
     tint: float = 0.0
-    """Share of the shape's own paint in its outline."""
+    """Fraction of the shape's own paint in its outline, 0..1."""
     outline: float = 1.0
     """Factor on the width of outlines."""
     scenery: float = 0.0
-    """Width of the scenery's outlines."""
+    """Width of the scenery's outlines in board units; 0 draws none."""
     detail: float = 1.0
     """Factor on the width of mouths, lids and letters."""
     features: float = 1.0
     """Factor on the size of eyes and mouths."""
     cells: int = 0
-    """Coarse pixels on a side, if any."""
+    """Number of coarse pixels on a side; 0 keeps the picture's own pixels."""
 
 
-LOOKS = {
+DRAWING_STYLES = {
     "flat": Style(tint=0.62),
     "ink": Style(wash=0.72, outline=1.9, scenery=1.8, detail=1.15),
     "pixel": Style(tint=0.5, outline=2.0, detail=1.45, features=1.3, cells=43),
@@ -77,20 +78,22 @@ LOOKS = {
         line=CHALK, paper=SLATE, ground=SLATE, fade=0.3, wash=0.74, outline=1.3, scenery=1.4
     ),
 }
+"""By the name of a scene's style."""
 
 
 class Jitter:
-    """Named continuous draws of one seed: a name's value never depends on the other draws."""
+    """Random numbers of one seed, by name: a number does not depend on which others are drawn."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def __call__(self, name: str, low: float, high: float) -> float:
+        """The number called `name`, uniform in `low`..`high`."""
         return random.Random(f"{self.seed} {name}").uniform(low, high)
 
 
 class Board:
-    """A canvas in board coordinates; shapes have an outline unless told otherwise."""
+    """A canvas in board coordinates. `outline` is an outline's width, 0 for none."""
 
     def __init__(self, size: int, style: Style) -> None:
         self.size = size
@@ -101,21 +104,22 @@ class Board:
         self.draw = ImageDraw.Draw(self.canvas)
 
     def image(self) -> Image.Image:
+        """The drawn picture, RGB, `size`×`size` pixels."""
         if not self.style.cells:
             return self.canvas.reduce(SUPERSAMPLING)
         coarse = self.canvas.resize((self.style.cells,) * 2, Image.Resampling.NEAREST)
         return coarse.resize((self.size,) * 2, Image.Resampling.NEAREST)
 
     def paint(self, color: Color) -> Color:
-        """A colour as this style lays it on."""
+        """A colour as this style paints it on the creature, the things and the sign's post."""
         return mix(color, self.style.ground, self.style.fade)
 
     def wash(self, color: Color) -> Color:
-        """A colour as this style lays it on scenery."""
+        """A colour as this style paints it on the scenery."""
         return mix(color, self.style.ground, self.style.wash)
 
     def wash_line(self, color: Color) -> Color:
-        """The colour of a line on scenery: the style's own where it outlines scenery."""
+        """The colour of a line on the scenery: the style's own if it outlines the scenery."""
         return self.style.line if self.style.scenery else color
 
     def _px(self, value: float) -> int:
@@ -129,27 +133,29 @@ class Board:
         return mix(dark, INK, 0.25 * bool(self.style.tint))
 
     def ellipse(
-        self, x: float, y: float, rx: float, ry: float, fill: Color, ink: float = 1.4
+        self, x: float, y: float, rx: float, ry: float, fill: Color, outline: float = 1.4
     ) -> None:
-        """An ellipse around (x, y); `ink` is the outline's width, 0 for none."""
-        if ink:
-            ink *= self.style.outline
-            self._ellipse(x, y, rx + ink / 2, ry + ink / 2, self._outline(fill))
-        self._ellipse(x, y, rx - ink / 2, ry - ink / 2, fill)
+        """An ellipse around (x, y) with the radii `rx` and `ry`."""
+        if outline:
+            outline *= self.style.outline
+            self._ellipse(x, y, rx + outline / 2, ry + outline / 2, self._outline(fill))
+        self._ellipse(x, y, rx - outline / 2, ry - outline / 2, fill)
 
     def _ellipse(self, x: float, y: float, rx: float, ry: float, fill: Color) -> None:
         box = (self._px(x - rx), self._px(y - ry), self._px(x + rx), self._px(y + ry))
         self.draw.ellipse(box, fill=fill)
 
-    def polygon(self, points: Sequence[Point], fill: Color, ink: float = 1.4) -> None:
+    def polygon(self, points: Sequence[Point], fill: Color, outline: float = 1.4) -> None:
+        """A filled polygon."""
         self.draw.polygon(self._points(points), fill=fill)
-        if ink:
-            self.line([*points, points[0]], self._outline(fill), ink * self.style.outline)
+        if outline:
+            self.line([*points, points[0]], self._outline(fill), outline * self.style.outline)
 
     def rectangle(
-        self, x0: float, y0: float, x1: float, y1: float, fill: Color, ink: float = 1.4
+        self, x0: float, y0: float, x1: float, y1: float, fill: Color, outline: float = 1.4
     ) -> None:
-        self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill, ink)
+        """A filled rectangle from (x0, y0) to (x1, y1)."""
+        self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill, outline)
 
     def line(self, points: Sequence[Point], fill: Color, width: float) -> None:
         """A polyline with round ends and joints."""
@@ -158,10 +164,12 @@ class Board:
         for x, y in points:
             self._ellipse(x, y, width / 2, width / 2, fill)
 
-    def limb(self, points: Sequence[Point], fill: Color, width: float, ink: float = 1.4) -> None:
-        """An outlined polyline."""
-        self.line(points, self._outline(fill), width + ink * self.style.outline)
-        self.line(points, fill, width - ink * self.style.outline / 2)
+    def limb(
+        self, points: Sequence[Point], fill: Color, width: float, outline: float = 1.4
+    ) -> None:
+        """A polyline with an outline."""
+        self.line(points, self._outline(fill), width + outline * self.style.outline)
+        self.line(points, fill, width - outline * self.style.outline / 2)
 
     def stroke(self, points: Sequence[Point], width: float) -> None:
         """A polyline in the style's line colour."""
@@ -170,7 +178,10 @@ class Board:
     def arc(
         self, x: float, y: float, rx: float, ry: float, start: int, end: int, width: float
     ) -> None:
-        """A part of an ellipse's rim in the style's line colour, degrees clockwise from east."""
+        """A part of an ellipse's outline in the style's line colour.
+
+        `start` and `end` are in degrees, clockwise from the right.
+        """
         box = (self._px(x - rx), self._px(y - ry), self._px(x + rx), self._px(y + ry))
         pixels = max(1, self._px(width * self.style.detail))
         self.draw.arc(box, start, end, fill=self.style.line, width=pixels)

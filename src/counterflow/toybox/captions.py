@@ -1,9 +1,9 @@
-"""Says a `Scene` in one sentence, with many phrasings and orders of phrase.
+"""Describes a `Scene` in one sentence, with many choices of words and of their order.
 
-Every choice of words is drawn alone, from the phrasing's seed and the slot's name, so two
-scenes that differ in one field get sentences that differ only in that field's words. What is
-plain is not said: a plain material, the flat style, looking forward, nothing on the head.
-A brief caption leaves out more, as people do.
+Each choice depends only on the phrasing's seed and the choice's name. So two scenes that differ in
+one field get sentences that differ only in the words for that field. Default values are not
+mentioned: a plain material, the flat style, facing forward, no hat. A brief caption leaves out
+more, as people do.
 """
 
 from __future__ import annotations
@@ -47,89 +47,96 @@ STYLES = {
     "chalk": ("a chalk drawing of", "in chalk"),
 }
 OPTIONAL = ("expression", "color", "arms", "posture", "background")
-"""Fields that every full caption says and a brief one may leave out."""
+"""Fields that every full caption names and a brief caption may leave out."""
 DETAILS = ("posture", "arms", "facing", "hat", "thing", "sign", "place", "style")
+"""The parts around the words for the creature; their order is random."""
 
 
 def caption(
-    scene: Scene, phrasing: int | None = None, unsaid: Collection[str] = frozenset()
+    scene: Scene, phrasing: int | None = None, omitted: Collection[str] = frozenset()
 ) -> str:
-    """One sentence that names every field of a scene, but for those in `unsaid`.
+    """One sentence that names every field of a scene except those in `omitted`.
 
-    `phrasing` seeds the choice of words and their order; by default the scene's own seed.
-    `unsaid` may hold fields in `OPTIONAL` (else ValueError); the other words stay as they are.
+    `phrasing` is the seed for the choice of words and their order, by default the scene's own
+    seed. Omitting a field does not change the other words. Raises ValueError if `omitted` holds a
+    field that is not in `OPTIONAL`.
     """
-    if not set(unsaid) <= set(OPTIONAL):
-        raise ValueError(f"a caption may leave out {', '.join(OPTIONAL)}, not {sorted(unsaid)}")
-    say = Phrasing(scene.seed if phrasing is None else phrasing)
+    if not set(omitted) <= set(OPTIONAL):
+        raise ValueError(f"a caption may leave out {', '.join(OPTIONAL)}, not {sorted(omitted)}")
+    choose = Phrasing(scene.seed if phrasing is None else phrasing)
     details = {}
-    if "posture" not in unsaid:
+    if "posture" not in omitted:
         details["posture"] = scene.posture
-    if "arms" not in unsaid:
-        details["arms"] = say("arms", ARMS[scene.arms])
-    if "background" not in unsaid:
-        details["place"] = say("place", PLACES[scene.background])
+    if "arms" not in omitted:
+        details["arms"] = choose("arms", ARMS[scene.arms])
+    if "background" not in omitted:
+        details["place"] = choose("place", PLACES[scene.background])
     if scene.facing != "forward":
-        details["facing"] = say("facing", FACINGS[scene.facing])
+        details["facing"] = choose("facing", FACINGS[scene.facing])
     if scene.hat != "none":
-        details["hat"] = say("hat", HATS).format(a_hat=article(scene.hat))
+        details["hat"] = choose("hat", HATS).format(a_hat=article(scene.hat))
     if scene.letter != "none":
-        details["sign"] = say("sign", SIGNS).format(letter=scene.letter)
+        details["sign"] = choose("sign", SIGNS).format(letter=scene.letter)
     if scene.thing != "none":
-        details["thing"] = say("thing", THINGS).format(things=things(scene))
+        details["thing"] = choose("thing", THINGS).format(things=things(scene))
     if scene.style != "flat":
-        details["style"] = say("style", STYLES[scene.style])
-    start = [subject(scene, say, unsaid)]
+        details["style"] = choose("style", STYLES[scene.style])
+    start = [subject(scene, choose, omitted)]
     if details.get("style", "").endswith(" of"):
         start.insert(0, details.pop("style"))
-    if "place" in details and say("opening", (True, False, False)):
+    if "place" in details and choose("opening", (True, False, False)):
         start.insert(0, f"{details.pop('place')},")
-    return " ".join(start + [details[name] for name in say.order(DETAILS) if name in details])
+    return " ".join(start + [details[name] for name in choose.order(DETAILS) if name in details])
 
 
-def left_out(phrasing: int) -> set[str]:
-    """What a brief caption in this phrasing leaves unsaid: each of `OPTIONAL`, or not."""
-    say = Phrasing(phrasing)
-    return {name for name in OPTIONAL if say(f"leave out {name}", (True, False))}
+def omitted_fields(phrasing: int) -> set[str]:
+    """The fields that a brief caption with this phrasing leaves out: each of `OPTIONAL` by chance.
+
+    The chance is one half for each field, independently.
+    """
+    choose = Phrasing(phrasing)
+    return {name for name in OPTIONAL if choose(f"leave out {name}", (True, False))}
 
 
-def subject(scene: Scene, say: Phrasing, unsaid: Collection[str] = frozenset()) -> str:
-    """The creature, as "a happy red wooden cat" or "a red cat looking happy made of wood"."""
+def subject(scene: Scene, choose: Phrasing, omitted: Collection[str] = frozenset()) -> str:
+    """The creature in words: "a happy red wooden cat", "a red cat looking happy made of wood"."""
     words = {"expression": scene.expression, "color": scene.color, "material": scene.material}
-    words = {name: word for name, word in words.items() if name not in unsaid}
+    words = {name: word for name, word in words.items() if name not in omitted}
     after = []
-    if "expression" in words and say("expression", (True, False, False)):
+    if "expression" in words and choose("expression", (True, False, False)):
         after.append(f"looking {words.pop('expression')}")
     if scene.material == "plain":
         del words["material"]
-    elif say("material", (True, False, False)):
-        after.insert(say("material first", (0, len(after))), MATERIALS[words.pop("material")])
-    before = [words[name] for name in say.order(ADJECTIVES) if name in words]
+    elif choose("material", (True, False, False)):
+        after.insert(choose("material first", (0, len(after))), MATERIALS[words.pop("material")])
+    before = [words[name] for name in choose.order(ADJECTIVES) if name in words]
     return article(" ".join([*before, scene.kind, *after]))
 
 
 def things(scene: Scene) -> str:
-    """The things beside the creature, as "a red apple" or "three red apples"."""
+    """The things beside the creature in words: "a red apple" or "three red apples"."""
     if scene.count == 1:
         return f"{article(scene.thing_color)} {scene.thing}"
     return f"{NUMBERS[scene.count]} {scene.thing_color} {scene.thing}s"
 
 
 def article(word: str) -> str:
-    """The word behind its indefinite article."""
+    """The word with its indefinite article, as "an apple"."""
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 class Phrasing:
-    """Named choices of one seed."""
+    """Choices of one seed, by name: a choice does not depend on which others are made."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def __call__(self, slot: str, options: Sequence[T]) -> T:
-        return random.Random(f"phrasing {self.seed} {slot}").choice(options)
+    def __call__(self, name: str, options: Sequence[T]) -> T:
+        """The option chosen for `name`."""
+        return random.Random(f"phrasing {self.seed} {name}").choice(options)
 
     def order(self, names: Sequence[str]) -> list[str]:
+        """The names in a random order; two names keep theirs when others are left out."""
         return sorted(
             names, key=lambda name: random.Random(f"phrasing {self.seed} order {name}").random()
         )

@@ -1,4 +1,4 @@
-"""The creature: five kinds of head on one body that stands or sits, of some material."""
+"""Draws the creature: one of five heads on a body that stands or sits, of one of five materials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TURN = {"left": -1, "forward": 0, "right": 1}
 
 
 def draw_creature(b: Board, scene: Scene, j: Jitter) -> None:
-    """Draw the creature of a scene, with its hat."""
+    """Draw the creature of a scene, and its hat if it has one."""
     paint = b.paint(PAINT[scene.color])
     light = mix(paint, b.paint(WHITE), 0.55)
     x = 62 + j("creature x", -3.5, 3.5)
@@ -36,7 +36,7 @@ def draw_creature(b: Board, scene: Scene, j: Jitter) -> None:
 
 
 def _body(b: Board, x: float, top: float, wide: float, sit: bool, turn: int, limbs: Color) -> None:
-    if sit:  # low and broad, feet forward
+    if sit:  # low and broad, with the feet forward
         b.ellipse(x, top + 17, wide + 3, 18, limbs)
         for side in (-1, 1):
             b.ellipse(x + side * 15 + turn * 4, top + 31, 10, 6, limbs)
@@ -58,11 +58,11 @@ def _material(
     limbs: Color,
     light: Color,
 ) -> None:
-    """Mark the body's ellipse around (x, y) with what it is made of."""
+    """Draw the pattern of a material on the body's ellipse, whose centre is (x, y)."""
     rx, ry = (wide + 2, 17.0) if sit else (wide - 1, 19.0)
 
     def half(dy: float) -> float:
-        """Half the width of the ellipse at a height."""
+        """Half the width of the ellipse, `dy` below its centre."""
         return rx * sqrt(max(0.0, 1 - (dy / ry) * (dy / ry)))
 
     if material == "plain":
@@ -141,7 +141,7 @@ def _face(
                 b.line([(x + side * r * u, y + r * w) for u, w in (near, far)], line, 1.2)
     for side in (-1, 1):
         _eye(b, expression, x + side * eye_x, eye_y, r * 0.25 * b.style.features, turn)
-        if expression == "sad":  # brows that fall outwards
+        if expression == "sad":  # the brows slope down, away from the nose
             brow = [(side * (eye_x - 5), eye_y - 9.5), (side * (eye_x + 5), eye_y - 5)]
             b.stroke([(x + u, v) for u, v in brow], 2)
     _mouth(b, expression, x, mouth, r)

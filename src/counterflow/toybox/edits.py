@@ -1,7 +1,7 @@
-"""Edits of a scene: change one field, render again, and the truth of the edit is known.
+"""Edits of a scene whose correct result is known: change one field and render again.
 
-Both scenes share their seed, so everything that the changed field does not decide stays
-where it was, and the mask is where the two pictures differ.
+Both scenes have the same seed, so all that does not depend on the changed field stays where it
+was. The mask of an edit is where the two pictures differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from counterflow.toybox.board import BOARD
-from counterflow.toybox.captions import caption, left_out
+from counterflow.toybox.captions import caption, omitted_fields
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import COUNTS, VALUES, Scene, fields_said
 
@@ -34,14 +34,15 @@ CATEGORIES = {
 """PIE-Bench's numbers and names of its ten kinds of edit."""
 
 EXTRAS = ("hat", "letter", "thing")
+"""Fields of the objects that a scene may have; the value "none" means that it is absent."""
 
 GROWTH = 2
-"""Pixels, on a 128-pixel board, by which a mask is grown beyond the exact difference."""
+"""Pixels, in a picture of 128×128, by which a mask is larger on each side than the difference."""
 
 
 @dataclass(frozen=True)
 class SceneEdit:
-    """A scene, the scene it becomes, and the kind of change."""
+    """A scene before and after an edit, and the edit's number in `CATEGORIES`."""
 
     source: Scene
     target: Scene
@@ -49,40 +50,46 @@ class SceneEdit:
 
     @property
     def changed(self) -> dict[str, tuple[Any, Any]]:
-        """The fields that differ, with their values before and after."""
+        """The fields that differ, each with its values before and after."""
         before, after = self.source.to_dict(), self.target.to_dict()
         return {k: (before[k], after[k]) for k in before if before[k] != after[k]}
 
     @property
     def decided(self) -> set[str]:
-        """The fields that the edit decides: those that differ or are only said afterwards."""
-        newly_said = set(fields_said(self.target)) - set(fields_said(self.source))
-        return {*self.changed} | newly_said
+        """The fields that the edit decides: those that differ, and those of an added thing."""
+        added = set(fields_said(self.target)) - set(fields_said(self.source))
+        return {*self.changed} | added
 
     @property
     def prompts(self) -> tuple[str, str]:
-        """Brief captions of both scenes, in the same phrasing; what changes is said in both."""
-        unsaid = left_out(self.source.seed) - self.changed.keys()
-        return caption(self.source, unsaid=unsaid), caption(self.target, unsaid=unsaid)
+        """Brief captions of source and target, in the same phrasing.
+
+        Neither leaves out a field that changes.
+        """
+        omitted = omitted_fields(self.source.seed) - self.changed.keys()
+        return caption(self.source, omitted=omitted), caption(self.target, omitted=omitted)
 
     def mask(self, size: int = BOARD) -> np.ndarray:
-        """Bool `[size, size]`: where the two pictures differ, grown a little.
+        """Bool `[size, size]`: where the two pictures differ, and `GROWTH` pixels around.
 
-        A change of style is everywhere, also where both styles happen to agree.
+        For a change of style it is true everywhere, also where both styles give equal pixels.
         """
         if "style" in self.changed:
             return np.ones((size, size), bool)
         before, after = (np.asarray(render(s, size), int) for s in (self.source, self.target))
         exact = Image.fromarray((np.abs(before - after).max(-1) > 8).astype(np.uint8) * 255)
-        reach = 2 * max(1, round(GROWTH * size / BOARD)) + 1
-        return np.asarray(exact.filter(ImageFilter.MaxFilter(reach))) > 0
+        window = 2 * max(1, round(GROWTH * size / BOARD)) + 1
+        return np.asarray(exact.filter(ImageFilter.MaxFilter(window))) > 0
 
 
 def draw_edit(scene: Scene, category: int, seed: int) -> SceneEdit:
-    """An edit of a category. The scene is first given what the edit needs (a hat to remove …)."""
+    """Draw an edit of a category in `CATEGORIES`, the same for the same scene and seed.
+
+    The scene is changed first if the edit needs it: only a scene with a hat can lose one.
+    """
     rng = random.Random(f"edit {seed} {category}")
     edit = SceneEdit(*MAKERS[category](scene, rng), category)
-    for extra in EXTRAS:  # a sampled scene has at most two of them, and so has an edit's
+    for extra in EXTRAS:  # keep at most two of them, as `sample` does
         if extra not in edit.changed and _crowded(edit):
             without = {extra: "none"}
             edit = SceneEdit(edit.source.but(**without), edit.target.but(**without), category)
@@ -90,17 +97,20 @@ def draw_edit(scene: Scene, category: int, seed: int) -> SceneEdit:
 
 
 def _crowded(edit: SceneEdit) -> bool:
+    """Whether a scene of the edit has all three extras."""
     return any(
         all(getattr(scene, extra) != "none" for extra in EXTRAS)
         for scene in (edit.source, edit.target)
     )
 
 
-def _other(rng: random.Random, field: str, *but: Any) -> Any:
-    return rng.choice([value for value in VALUES[field] if value not in but])
+def _other(rng: random.Random, field: str, *excluded: Any) -> Any:
+    """A random value of a field that is not among those excluded."""
+    return rng.choice([value for value in VALUES[field] if value not in excluded])
 
 
 def _with_thing(scene: Scene, rng: random.Random) -> Scene:
+    """The scene, with a random thing if it has none."""
     if scene.thing != "none":
         return scene
     color = _other(rng, "thing_color")
@@ -121,16 +131,16 @@ def _change_object(scene: Scene, rng: random.Random) -> Pair:
 
 
 def _add_object(scene: Scene, rng: random.Random) -> Pair:
-    what = rng.choice(("hat", "letter", "thing"))
-    without = scene.but(**{what: "none"})
-    if what == "thing":
+    field = rng.choice(("hat", "letter", "thing"))
+    without = scene.but(**{field: "none"})
+    if field == "thing":
         return without, _with_thing(without, rng)
-    return without, without.but(**{what: _other(rng, what, "none")})
+    return without, without.but(**{field: _other(rng, field, "none")})
 
 
 def _delete_object(scene: Scene, rng: random.Random) -> Pair:
-    without, having = _add_object(scene, rng)
-    return having, without
+    without, with_object = _add_object(scene, rng)
+    return with_object, without
 
 
 def _change_content(scene: Scene, rng: random.Random) -> Pair:
@@ -156,7 +166,7 @@ def _change_color(scene: Scene, rng: random.Random) -> Pair:
 
 
 def _change(field: str) -> Maker:
-    """The maker of edits that change one field which every scene has."""
+    """Return a function that makes an edit of one field, which every scene must have."""
 
     def maker(scene: Scene, rng: random.Random) -> Pair:
         return scene, scene.but(**{field: _other(rng, field, getattr(scene, field))})
@@ -169,9 +179,9 @@ def _random(scene: Scene, rng: random.Random) -> Pair:
         scene = _with_thing(scene, rng)
         return scene, scene.but(count=_other(rng, "count", scene.count))
     makers: list[Maker] = [_change_pose, _change_content]
-    first = rng.choice(makers)
-    scene, once = first(scene, rng)
-    return scene, once.but(color=_other(rng, "color", once.color))
+    make = rng.choice(makers)
+    scene, target = make(scene, rng)
+    return scene, target.but(color=_other(rng, "color", target.color))
 
 
 MAKERS: dict[int, Maker] = {

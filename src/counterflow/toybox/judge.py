@@ -1,7 +1,8 @@
-"""The judge: reads a toybox picture field by field, and says how sure it is.
+"""The judge: predicts every field of a toybox picture's scene, each with a probability.
 
-A small classifier of five strided convolutions, trained on renders and on their round trips
-through the autoencoder (`counterflow.toybox.train.judge`), never on generated pictures.
+A small classifier of five strided convolutions. It is trained on rendered pictures and on the same
+pictures encoded and decoded by the autoencoder, never on generated ones: see
+`counterflow.toybox.train.judge`.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ WIDTHS = (3, 32, 64, 128, 192, 256)
 
 @dataclass(frozen=True)
 class Prediction:
-    """A field's most probable value, and its probability."""
+    """A field's most probable value, and its probability in 0..1."""
 
     value: Any
     probability: float
 
 
 Reading = dict[str, Prediction]
-"""By field. What hangs on a thing (its colour and count) is left out where there is none."""
+"""A prediction by field; without a thing, its count and colour are left out."""
 
 
 class Judge(nn.Module):
-    """Logits for every field of pictures of 128×128 in −1…1."""
+    """A classifier of pictures of 128×128 in −1…1: logits for every field."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,26 +60,26 @@ class Judge(nn.Module):
         self.heads = nn.ModuleDict({k: nn.Linear(features, len(v)) for k, v in VALUES.items()})
 
     def forward(self, pictures: Float[Tensor, "n 3 128 128"]) -> dict[str, Tensor]:
-        """By field, logits `[n, values]`."""
+        """Logits `[n, values]` by field; the values are in the order of `VALUES`."""
         features = self.body(pictures)
         return {name: head(features) for name, head in self.heads.items()}
 
     @torch.no_grad()
     def read(self, pictures: Sequence[Image.Image], batch: int = 64) -> Iterator[Reading]:
-        """A reading of each picture, whatever its size. Call on a judge in `eval` mode."""
+        """Read pictures of any size, `batch` at a time. The judge must be in `eval` mode."""
         for start in range(0, len(pictures), batch):
             part = [_pixels(picture) for picture in pictures[start : start + batch]]
             yield from self.read_pixels(torch.stack(part))
 
     @torch.no_grad()
     def read_pixels(self, pictures: Float[Tensor, "n 3 128 128"]) -> list[Reading]:
-        """A reading of each picture of a tensor in −1…1."""
+        """Read pictures in −1…1. The judge must be in `eval` mode."""
         best = {k: logits.softmax(-1).max(-1) for k, logits in self(pictures).items()}
         readings = []
         for i in range(len(pictures)):
             reading = {
-                name: Prediction(VALUES[name][int(where[i])], float(probability[i]))
-                for name, (probability, where) in best.items()
+                name: Prediction(VALUES[name][int(index[i])], float(probability[i]))
+                for name, (probability, index) in best.items()
             }
             if reading["thing"].value == "none":
                 del reading["count"], reading["thing_color"]
@@ -94,7 +95,7 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def right(scene: Scene, reading: Reading) -> dict[str, bool]:
-    """By each field that the scene has, whether it was read as it is."""
+    """For each field of the scene, whether the reading has its value."""
     return {
         name: name in reading and reading[name].value == getattr(scene, name)
         for name in fields_said(scene)
@@ -102,23 +103,26 @@ def right(scene: Scene, reading: Reading) -> dict[str, bool]:
 
 
 def folder() -> Path:
-    """Where the bundled judge lies, with its held-out accuracy."""
+    """The folder of the bundled judge: its weights and its accuracy on held-out scenes."""
     return Path(str(files("counterflow.toybox") / "weights" / "judge"))
 
 
 @cache
 def load(where: Path | None = None) -> Judge:
-    """The bundled judge, or one of a training folder. Raises ModelError if it is not there."""
+    """Load the bundled judge, or the one in the folder `where`. Raises ModelError if absent."""
     path = (where or folder()) / "judge.safetensors"
     if not path.is_file():
-        raise ModelError(f"no judge at {path}")
+        raise ModelError(f"no judge at {path}; give a folder that holds judge.safetensors")
     judge = Judge()
     judge.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     return judge.eval()
 
 
 def accuracy(where: Path | None = None) -> dict[str, dict[str, float]]:
-    """The judge's held-out accuracy by field, on `renders` and on `round_trips` of them."""
+    """The judge's accuracy on held-out scenes, 0..1, by kind of picture and then by field.
+
+    The kinds are `renders` and `round_trips` (encoded and decoded by the autoencoder).
+    """
     path = (where or folder()) / "accuracy.json"
-    known: dict[str, dict[str, float]] = json.loads(path.read_text())
-    return known
+    accuracies: dict[str, dict[str, float]] = json.loads(path.read_text())
+    return accuracies

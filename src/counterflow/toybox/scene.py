@@ -1,8 +1,8 @@
 """What a toybox picture shows, as plain data.
 
-A `Scene` is frozen, hashable and serialisable. Its `seed` decides everything that the
-fields do not say (position, size, proportions), so that changing one field and rendering
-again gives the true edited picture: see `counterflow.toybox.edits`.
+A `Scene` is frozen, hashable and serialisable. Its `seed` decides everything that the other fields
+do not (position, size, proportions). So changing one field and rendering again gives the correct
+edited picture: see `counterflow.toybox.edits`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ VALUES: dict[str, tuple[Any, ...]] = {
 class Scene:
     """One creature in one place, perhaps with a hat, a sign and some things beside it.
 
-    `material` is what the body is made of, `facing` is the viewer's left or right.
-    `hat` is the hat's colour and `letter` what the sign says; `"none"` means that it is
-    absent. Without a `thing`, `count` is 1 and `thing_color` is `"red"`, so that equal
-    pictures are equal scenes.
+    `material` is the body's, `facing` is to the viewer's left or right. `hat` is the hat's colour
+    and `letter` is the letter on the sign; `"none"` means no hat and no sign. Without a `thing`,
+    `count` must be 1 and `thing_color` must be `"red"`, so that equal pictures are equal scenes.
+    Raises ValueError for a value that is not in `VALUES`.
     """
 
     kind: str = "cat"
@@ -76,10 +76,11 @@ class Scene:
         for name, allowed in VALUES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; one of {', '.join(map(str, allowed))}"
+                    f"{name} must be one of {', '.join(map(str, allowed))}, "
+                    f"not {getattr(self, name)!r}"
                 )
         if self.thing == "none" and (self.count, self.thing_color) != (1, "red"):
-            raise ValueError("a scene without a thing has count 1 and thing_color 'red'")
+            raise ValueError("without a thing, count must be 1 and thing_color must be 'red'")
 
     def to_dict(self) -> dict[str, Any]:
         """The scene as JSON-ready data; `Scene.from_dict` reads it back."""
@@ -87,50 +88,56 @@ class Scene:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Scene:
-        """The scene that `to_dict` wrote. Raises ValueError for an unknown field or value."""
+        """The scene of such data. Raises ValueError for an unknown field or value."""
         unknown = set(data) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"a scene has no field {', '.join(sorted(unknown))}")
         return cls(**data)
 
     def but(self, **changes: Any) -> Scene:
-        """The same scene with some fields changed; removing the thing resets what hangs on it."""
+        """The same scene with some fields changed.
+
+        `thing="none"` also resets the fields of the thing, `count` and `thing_color`.
+        """
         if changes.get("thing") == "none":
             changes |= {"count": 1, "thing_color": "red"}
         return replace(self, **changes)
 
 
 def fields_said(scene: Scene) -> list[str]:
-    """The fields that the scene has: without a thing, not its count and colour."""
+    """The fields that the scene has; `count` and `thing_color` only if it has a thing."""
     return [k for k in VALUES if scene.thing != "none" or k not in ("count", "thing_color")]
 
 
 TRAINING_SEEDS = range(10**9, 2 * 10**9)
-"""Scenes the model and the judge learn from. No demo, test, case or benchmark may use these."""
+"""Seeds of the scenes that train the model and the judge. Nothing may be measured on them."""
 
 HELD_OUT_SEEDS = range(2 * 10**9, 2 * 10**9 + 10**6)
-"""Scenes the recipe measures itself on while it trains."""
+"""Seeds of the scenes on which the recipe measures its progress while it trains."""
 
 
 def check_fresh(seed: int, count: int) -> None:
-    """Refuse, with InputError, to measure on scenes that the training has seen."""
+    """Raise InputError if training used a scene with a seed from `seed` to `seed + count - 1`.
+
+    Raises InputError for a negative seed too.
+    """
     if seed < 0:
-        raise InputError(f"a scene's seed is 0 or more, not {seed}")
-    wanted = range(seed, seed + count)
-    for name, known in (("learned from", TRAINING_SEEDS), ("was tuned on", HELD_OUT_SEEDS)):
-        if wanted.start < known.stop and known.start < wanted.stop:
+        raise InputError(f"a scene's seed must be 0 or more, not {seed}")
+    last = seed + count - 1
+    for purpose, used in (("was trained on", TRAINING_SEEDS), ("was tuned on", HELD_OUT_SEEDS)):
+        if seed < used.stop and used.start <= last:
             raise InputError(
-                f"the model {name} scenes {known.start} to {known.stop - 1}; "
-                f"seeds {seed} to {wanted.stop - 1} are not fresh"
+                f"the model {purpose} scenes {used.start} to {used.stop - 1}, so seeds {seed} to "
+                f"{last} are not fresh; give a seed outside that range"
             )
 
 
 def sample(seed: int) -> Scene:
-    """The scene of a seed: fields drawn alone, of hat, sign and thing at most two."""
+    """A random scene, the same for the same seed. It has at most two of hat, sign and thing."""
     rng = random.Random(f"scene {seed}")
     thing = rng.choice(THINGS[1:]) if rng.random() < 0.65 else "none"
     hat = rng.choice(COLORS) if rng.random() < 0.5 else "none"
-    signed = rng.random() < (0.55 if "none" in (thing, hat) else 0.0)
+    has_sign = rng.random() < (0.55 if "none" in (thing, hat) else 0.0)
     return Scene(
         kind=rng.choice(KINDS),
         color=rng.choice(COLORS),
@@ -140,7 +147,7 @@ def sample(seed: int) -> Scene:
         posture=rng.choice(POSTURES),
         facing=rng.choice(FACINGS),
         hat=hat,
-        letter=rng.choice(LETTERS[1:]) if signed else "none",
+        letter=rng.choice(LETTERS[1:]) if has_sign else "none",
         thing=thing,
         count=1 if thing == "none" else rng.choice(COUNTS),
         thing_color="red" if thing == "none" else rng.choice(COLORS),

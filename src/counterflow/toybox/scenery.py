@@ -1,4 +1,4 @@
-"""The places a creature can be in."""
+"""Draws the places that a creature can be in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from counterflow.toybox.board import WHITE, Board, Color, Jitter
 
 
 def draw_background(b: Board, name: str, j: Jitter) -> None:
-    """Fill the board with a place."""
+    """Fill the board with the place called `name`."""
     horizon = 88 + j("horizon", -5, 5)
     shift = j("scenery", -10, 10)
     PLACES[name](b, j, horizon, shift)

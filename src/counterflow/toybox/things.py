@@ -1,11 +1,10 @@
-"""What stands beside the creature: a sign with a letter, and one to three things."""
+"""Draws what stands beside the creature: a sign with a letter, and one to three things."""
 
 from __future__ import annotations
 
 from counterflow.toybox.board import PAINT, WHITE, Board, Color, Jitter, Point
 from counterflow.toybox.scene import Scene
 
-# Each letter as polylines in a unit square, y down.
 STROKES: dict[str, list[list[Point]]] = {
     "E": [[(1, 0), (0, 0), (0, 1), (1, 1)], [(0, 0.5), (0.8, 0.5)]],
     "H": [[(0, 0), (0, 1)], [(1, 0), (1, 1)], [(0, 0.5), (1, 0.5)]],
@@ -17,6 +16,7 @@ STROKES: dict[str, list[list[Point]]] = {
     "T": [[(0, 0), (1, 0)], [(0.5, 0), (0.5, 1)]],
     "X": [[(0, 0), (1, 1)], [(1, 0), (0, 1)]],
 }  # fmt: skip
+"""Each letter as polylines in a unit square, y down."""
 
 STAR = [(0, -1), (0.26, -0.36), (0.95, -0.31), (0.42, 0.14), (0.59, 0.81), (0, 0.44)]
 DOME = [(-1, 0.1), (-0.92, -0.35), (-0.6, -0.75), (0, -0.95)]
@@ -24,7 +24,7 @@ PETALS = ((0, -1), (0.95, -0.31), (0.59, 0.81), (-0.59, 0.81), (-0.95, -0.31))
 
 
 def draw_sign(b: Board, letter: str, j: Jitter) -> None:
-    """A sign on a post at the left, saying one letter."""
+    """Draw a sign with one letter, on a post at the left."""
     x, y = 20 + j("sign x", -2, 3), 66 + j("sign y", -4, 4)
     half = 15.5
     b.limb([(x, y + half), (x, y + 48)], b.paint((120, 76, 44)), 4)
@@ -34,7 +34,7 @@ def draw_sign(b: Board, letter: str, j: Jitter) -> None:
 
 
 def draw_things(b: Board, scene: Scene, j: Jitter) -> None:
-    """One to three equal things, stacked at the right."""
+    """Draw one to three equal things, one above the other, at the right."""
     paint = b.paint(PAINT[scene.thing_color])
     x0, y0 = 108 + j("thing x", -2, 3), 113 + j("thing y", -2, 2)
     for i in range(scene.count):

@@ -1,7 +1,8 @@
-"""Joint attention for training on a processor: same mathematics as diffusers', faster there.
+"""Joint attention for training on a CPU: the same result as diffusers' attention, faster.
 
-Matmul, softmax and matmul compile well under inductor on a CPU, where the fused kernel's
-backward is slow. A bias per key lets one padding token stand for many equal ones.
+On a CPU the backward pass of the fused kernel is slow; plain matrix products and a softmax compile
+well under inductor. A bias for each key lets one padding token count as many equal ones: adding
+log n to its logits weighs it n times.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from torch import Tensor
 
 
 class TrainingAttention:
-    """Processor for SD3's joint attention; `bias` is `[batch, 1, 1, keys]`, added to the logits."""
+    """Attention processor for SD3: softmax(Q Kᵀ / √d + bias) V over image and text tokens.
+
+    `bias` is `[batch, 1, 1, keys]`, with the image's tokens first, then the text's. Returns the
+    hidden states of both, each with the shape of its input.
+    """
 
     def __call__(
         self,
@@ -22,7 +27,7 @@ class TrainingAttention:
         attention_mask: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        heads, image = attn.heads, hidden_states.shape[1]
+        heads, image = attn.heads, hidden_states.shape[1]  # image: its number of tokens
 
         def split(x: Tensor) -> Tensor:
             parts: Tensor = x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -37,8 +42,8 @@ class TrainingAttention:
         logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
         if bias is not None:
             logits = logits + bias.to(logits.dtype)
-        mixed = (logits.softmax(-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
-        text = mixed[:, image:]
+        attended = (logits.softmax(-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
+        text = attended[:, image:]
         if not attn.context_pre_only:
             text = attn.to_add_out(text)
-        return attn.to_out[0](mixed[:, :image]), text
+        return attn.to_out[0](attended[:, :image]), text

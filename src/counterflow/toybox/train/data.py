@@ -1,4 +1,4 @@
-"""Training pictures and captions, from seeds that nothing else uses."""
+"""Pictures for training and for its held-out measurements, from seeds reserved for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def scenes(seeds: range, count: int) -> list[Scene]:
 
 
 def pictures(scenes: list[Scene], size: int = 128) -> Tensor:
-    """Render scenes to a uint8 tensor `[n, 3, size, size]`."""
+    """Render scenes as a uint8 tensor `[n, 3, size, size]`."""
     out = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8)
     for row, scene in zip(out, scenes, strict=True):
         row.copy_(torch.from_numpy(np.array(render(scene, size))).permute(2, 0, 1))
@@ -26,5 +26,5 @@ def pictures(scenes: list[Scene], size: int = 128) -> Tensor:
 
 
 def to_model(pictures: Tensor) -> Tensor:
-    """uint8 `[..., 3, h, w]` in 0…255 to float in −1…1."""
+    """Convert uint8 `[..., 3, h, w]` in 0…255 to float32 in −1…1."""
     return pictures.float() / 127.5 - 1

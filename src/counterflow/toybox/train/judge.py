@@ -1,4 +1,7 @@
-"""The judge's recipe: renders, and round trips of renders, with a little blur and noise."""
+"""Trains the judge on rendered pictures and on their round trips, with a little blur and noise.
+
+A round trip is a picture that the autoencoder has encoded and decoded again.
+"""
 
 from __future__ import annotations
 
@@ -17,34 +20,37 @@ from counterflow.toybox.train import stage
 from counterflow.toybox.train.data import HELD_OUT_SEEDS, TRAINING_SEEDS, pictures, scenes, to_model
 from counterflow.toybox.train.vae import round_trip
 
-UNSAID = -100
-"""Label of a field that the scene does not have; the loss leaves it out."""
+IGNORE_INDEX = -100
+"""Label of a field that the scene does not have; the loss ignores it."""
 
 
 def labels(scenes: list[Scene]) -> Tensor:
-    """Indices of values, `[n, fields]`."""
+    """The index of each field's value in `VALUES`, `[n, fields]`; `IGNORE_INDEX` for no value."""
     return torch.tensor(
         [
             [
-                values.index(getattr(scene, name)) if name in said else UNSAID
+                values.index(getattr(scene, name)) if name in present else IGNORE_INDEX
                 for name, values in VALUES.items()
             ]
             for scene in scenes
-            for said in [fields_said(scene)]
+            for present in [fields_said(scene)]
         ]
     )
 
 
 def disturb(pictures: Tensor, rng: torch.Generator) -> Tensor:
-    """Blur a third of the pictures, and lay a little noise over each."""
+    """Blur about a third of the pictures, and add noise of standard deviation 0 to 0.06 to each.
+
+    `pictures` are `[n, 3, h, w]` in −1…1; the result may lie a little outside that range.
+    """
     n = len(pictures)
-    soft = nn.functional.avg_pool2d(
+    blurred = nn.functional.avg_pool2d(
         nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1
     )
-    blurred = torch.rand(n, 1, 1, 1, generator=rng) < 1 / 3
+    is_blurred = torch.rand(n, 1, 1, 1, generator=rng) < 1 / 3
     noise = torch.randn(pictures.shape, generator=rng)
-    amount = 0.06 * torch.rand(n, 1, 1, 1, generator=rng)
-    return torch.where(blurred, soft, pictures) + amount * noise
+    deviation = 0.06 * torch.rand(n, 1, 1, 1, generator=rng)
+    return torch.where(is_blurred, blurred, pictures) + deviation * noise
 
 
 def train(
@@ -53,14 +59,19 @@ def train(
     autoencoder: AutoencoderKL,
     steps: int,
     seed: int,
-    pictured: int,
-    tripped: int = 4_000,
+    scene_count: int,
+    round_trip_count: int = 4_000,
     batch: int = 64,
     held_out: int = 500,
     deadline: float = math.inf,
     device: torch.device = stage.CPU,
 ) -> Path | None:
-    """Train and measure the judge; returns its folder, or None if time ran out."""
+    """Train and measure the judge, unless that is done already.
+
+    It learns from `scene_count` scenes, and from round trips of the first `round_trip_count`; its
+    accuracy is measured on `2 * held_out` others. Returns its folder, or None if `deadline`, a
+    value of `time.monotonic()`, passed before the last step.
+    """
     out = folder / "judge"
     if out.exists():
         return out
@@ -75,17 +86,17 @@ def train(
             weight_decay=0.02,
         ),
     ]
-    known = scenes(TRAINING_SEEDS, pictured)
-    pool, truth = pictures(known), labels(known)
-    tripped = min(tripped, pictured)
+    training = scenes(TRAINING_SEEDS, scene_count)
+    pool, truth = pictures(training), labels(training)
+    round_trip_count = min(round_trip_count, scene_count)
     autoencoder.to(device)
     trips = [
         to_bytes(round_trip(autoencoder, to_model(x.to(device)))).cpu()
-        for x in pool[:tripped].split(50)
+        for x in pool[:round_trip_count].split(50)
     ]
     autoencoder.cpu()
-    pool, truth = torch.cat([pool, *trips]), torch.cat([truth, truth[:tripped]])
-    log("judge", pictures=pictured, round_trips=tripped)
+    pool, truth = torch.cat([pool, *trips]), torch.cat([truth, truth[:round_trip_count]])
+    log("judge", pictures=scene_count, round_trips=round_trip_count)
 
     def step(i: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed * 3_000_017 + i)
@@ -95,14 +106,14 @@ def train(
             stage.set_rate(each, stage.cosine(i, steps))
         with torch.autocast(device.type, torch.bfloat16):
             logits = judge(x)
-        said = truth[rows].to(device)
+        expected = truth[rows].to(device)
         losses = [
             nn.functional.cross_entropy(
-                logits[name].float(), said[:, k], ignore_index=UNSAID, reduction="sum"
+                logits[name].float(), expected[:, k], ignore_index=IGNORE_INDEX, reduction="sum"
             )
             for k, name in enumerate(VALUES)
         ]
-        value = torch.stack(losses).sum() / (said != UNSAID).sum()
+        value = torch.stack(losses).sum() / (expected != IGNORE_INDEX).sum()
         stage.descend(value, judge.parameters(), *optimizers)
         return {"loss": value.item()}
 
@@ -110,39 +121,42 @@ def train(
     parts |= {f"optimizer{i}": each for i, each in enumerate(optimizers)}
     if not stage.run("judge", steps, step, parts, folder, log, deadline=deadline):
         return None
-    figures = measure(judge.cpu().eval(), autoencoder, 2 * held_out)
-    for what, by_field in figures.items():
-        log("judge", held_out=what, **by_field)
+    accuracies = measure(judge.cpu().eval(), autoencoder, 2 * held_out)
+    for kind, by_field in accuracies.items():
+        log("judge", held_out=kind, **by_field)
     part = out.with_suffix(".part")
     part.mkdir(exist_ok=True)
-    # Half precision, but for the batch norms' statistics, which may be large.
+    # Half precision, except the statistics of the batch norms, which may be too large for it.
     weights = {
         k: v if "running" in k or v.ndim == 0 else v.half() for k, v in judge.state_dict().items()
     }
     save_file({k: v.contiguous() for k, v in weights.items()}, part / "judge.safetensors")
-    (part / "accuracy.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (part / "accuracy.json").write_text(json.dumps(accuracies, indent=2) + "\n")
     part.rename(out)
     return out
 
 
 def measure(judge: Judge, autoencoder: AutoencoderKL, count: int) -> dict[str, dict[str, float]]:
-    """Accuracy by field on held-out renders and on their round trips."""
+    """Accuracy, 0…1, on `count` held-out scenes: by kind of picture, and then by field.
+
+    The kinds are `renders` and `round_trips`.
+    """
     held_out = scenes(HELD_OUT_SEEDS, count)
-    right_of: dict[str, dict[str, list[bool]]] = {"renders": {}, "round_trips": {}}
+    correct: dict[str, dict[str, list[bool]]] = {"renders": {}, "round_trips": {}}
     for start in range(0, count, 50):
         part = held_out[start : start + 50]
-        drawn = to_model(pictures(part))
-        seen = {"renders": drawn, "round_trips": round_trip(autoencoder, drawn)}
-        for what, shown in seen.items():
-            for scene, reading in zip(part, judge.read_pixels(shown), strict=True):
-                for name, ok in right(scene, reading).items():
-                    right_of[what].setdefault(name, []).append(ok)
+        renders = to_model(pictures(part))
+        batches = {"renders": renders, "round_trips": round_trip(autoencoder, renders)}
+        for kind, batch in batches.items():
+            for scene, reading in zip(part, judge.read_pixels(batch), strict=True):
+                for name, is_right in right(scene, reading).items():
+                    correct[kind].setdefault(name, []).append(is_right)
     return {
-        what: {name: sum(found[name]) / len(found[name]) for name in VALUES}
-        for what, found in right_of.items()
+        kind: {name: sum(by_field[name]) / len(by_field[name]) for name in VALUES}
+        for kind, by_field in correct.items()
     }
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """−1…1 to uint8."""
+    """Convert pictures in −1…1 to uint8, rounded; values outside are clipped."""
     return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

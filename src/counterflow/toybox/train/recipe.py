@@ -1,4 +1,4 @@
-"""The whole recipe: autoencoder, decoder, judge, image model, and the pipeline folder they make."""
+"""Runs all stages: autoencoder, decoder, judge and image model, and writes the pipeline folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from counterflow.toybox.train.data import TRAINING_SEEDS, scenes
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long each stage trains; every second one of `phrasings` is brief in the last stage.
+    """How long each stage trains, and on how much.
 
     The defaults take two to two and a half hours on two cores.
     """
@@ -32,15 +32,23 @@ class Recipe:
     vae_steps: int = 4200
     vae_scenes: int = 8000
     scenes: int = 24_000
+    """Number of scenes on which the image model is trained."""
     phrasings: int = 4
+    """Number of captions of each scene; in the last stage every second one is brief."""
     steps: int = 2900
+    """Steps of the image model with full captions only."""
     brief_steps: int = 700
+    """Steps of the image model in the last stage, with full and brief captions."""
     batch: int = 64
+    """Scenes in one step of the image model."""
     decoder_steps: int = 2500
     judge_steps: int = 2500
     judged: int = 12_000
+    """Number of scenes on which the judge is trained."""
     held_out: int = 500
+    """Number of scenes on which a stage is measured; the judge is measured on twice as many."""
     compile: bool = True
+    """Speed up the image model with torch.compile, which needs a C++ compiler."""
 
 
 LONGER = {
@@ -53,13 +61,13 @@ LONGER = {
     "judge_steps": 10_000,
     "judged": 40_000,
 }
-"""What is trained longer, by default, where there is a GPU."""
+"""Defaults that replace those of `Recipe` on a GPU."""
 
 
 def choose(device: torch.device, **given: Any) -> Recipe:
-    """The recipe for a device: what is given, and its defaults for what is None."""
-    longer = LONGER if device.type == "cuda" else {}
-    return Recipe(**{**longer, **{k: v for k, v in given.items() if v is not None}})
+    """The recipe with the given values, and with the device's defaults for those that are None."""
+    defaults = LONGER if device.type == "cuda" else {}
+    return Recipe(**{**defaults, **{k: v for k, v in given.items() if v is not None}})
 
 
 def train(
@@ -69,11 +77,11 @@ def train(
     minutes: float | None = None,
     device: torch.device = stage.CPU,
 ) -> Path | None:
-    """Run every stage that is not done yet; returns the pipeline folder, or None if time ran out.
+    """Run every stage that is not done yet, for at most `minutes` if given.
 
-    Everything lies in `folder`: checkpoints, `recipe.json`, `log.jsonl`, `judge/` and at last
-    `pipeline/`.
-    Raises InputError if the folder holds another recipe's run.
+    All files are written to `folder`: checkpoints, `recipe.json`, `log.jsonl`, `judge/` and, last,
+    `pipeline/`. Returns the pipeline folder, or None if the time ended first; another call then
+    continues. Raises InputError if the folder holds a run of another recipe.
     """
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     claim(folder, recipe)
@@ -81,8 +89,8 @@ def train(
     encoded = vae.train(folder, log, recipe.vae_steps, recipe.seed, recipe.vae_scenes, **limits)
     if encoded is None:
         return None
-    few = min(4000, recipe.vae_scenes)
-    refined = vae.refine(encoded, folder, log, recipe.decoder_steps, recipe.seed, few, **limits)
+    count = min(4000, recipe.vae_scenes)
+    refined = vae.refine(encoded, folder, log, recipe.decoder_steps, recipe.seed, count, **limits)
     if refined is None:
         return None
     autoencoder = AutoencoderKL.from_pretrained(refined).eval()
@@ -91,17 +99,17 @@ def train(
     )
     if judged is None:
         return None
-    learned = scenes(TRAINING_SEEDS, recipe.scenes)
+    training = scenes(TRAINING_SEEDS, recipe.scenes)
     torch.manual_seed(recipe.seed)
-    texts = transformer.Texts([caption(scene) for scene in learned])
+    texts = transformer.Texts([caption(scene) for scene in training])
     torch.manual_seed(recipe.seed)
     model = transformer.build()
     for name, steps, seed, rate, brief in (
         ("transformer", recipe.steps, recipe.seed, 1e-3, False),
-        ("brief", recipe.brief_steps, recipe.seed + 1, 5e-4, True),  # captions that say less, too
+        ("brief", recipe.brief_steps, recipe.seed + 1, 5e-4, True),  # with brief captions, too
     ):
         data = transformer.dataset(
-            autoencoder, texts, learned, recipe.phrasings, folder, log, device, brief
+            autoencoder, texts, training, recipe.phrasings, folder, log, device, brief
         )
         trained = transformer.train(
             name,
@@ -121,13 +129,16 @@ def train(
         if trained is None:
             return None
         model, texts = trained
-    return assemble(folder / "pipeline", autoencoder, model, texts, known_words(learned, recipe))
+    return assemble(folder / "pipeline", autoencoder, model, texts, known_words(training, recipe))
 
 
 def claim(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe beside its run, or check that this run's folder belongs to it."""
-    decides = {k: v for k, v in asdict(recipe).items() if k != "compile"}
-    path, text = folder / "recipe.json", json.dumps(decides, indent=2) + "\n"
+    """Write the recipe to a new folder, or check that the folder's run has the same recipe.
+
+    Raises InputError for another recipe. `compile` may differ.
+    """
+    settings = {k: v for k, v in asdict(recipe).items() if k != "compile"}
+    path, text = folder / "recipe.json", json.dumps(settings, indent=2) + "\n"
     if not path.exists():
         part = path.with_suffix(".part")
         part.write_text(text)
@@ -143,20 +154,22 @@ def assemble(
     texts: transformer.Texts,
     words: list[str],
 ) -> Path:
-    """Write a genuine `StableDiffusion3Pipeline` folder in half precision.
+    """Write a `StableDiffusion3Pipeline` folder in half precision, which diffusers can load.
 
-    `words.json` in it lists the words that the model learned.
+    Its file `words.json` lists the words that the model learned.
     """
-    fresh = transformer.build()
-    fresh.load_state_dict(model.state_dict())
-    coder = vae.build()  # also fresh: a loaded one remembers from which folder
-    coder.load_state_dict(autoencoder.state_dict())
-    known = autoencoder.config
-    coder.register_to_config(shift_factor=known.shift_factor, scaling_factor=known.scaling_factor)
+    new_model = transformer.build()  # with diffusers' own attention
+    new_model.load_state_dict(model.state_dict())
+    new_autoencoder = vae.build()  # the config of a loaded one would name its folder
+    new_autoencoder.load_state_dict(autoencoder.state_dict())
+    config = autoencoder.config
+    new_autoencoder.register_to_config(
+        shift_factor=config.shift_factor, scaling_factor=config.scaling_factor
+    )
     pipeline = StableDiffusion3Pipeline(
-        transformer=fresh,
+        transformer=new_model,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        vae=coder,
+        vae=new_autoencoder,
         text_encoder=texts.encoder,
         tokenizer=texts.tokenizer,
         text_encoder_2=texts.encoder_2,
@@ -165,16 +178,14 @@ def assemble(
         tokenizer_3=texts.tokenizer_3,
     ).to(torch.float16)
     for tokenizer in (texts.tokenizer, texts.tokenizer_2, texts.tokenizer_3):
-        tokenizer.backend_tokenizer.no_padding()  # what the last batch set
+        tokenizer.backend_tokenizer.no_padding()  # as the last batch had set them
         tokenizer.backend_tokenizer.no_truncation()
     part = out.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     pipeline.save_pretrained(part, max_shard_size="15MB")
-    for config in part.glob("text_encoder*/config.json"):
-        # Transformers loads what the config says, diffusers float32: so both do by default.
-        config.write_text(
-            json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2)
-        )
+    for path in part.glob("text_encoder*/config.json"):
+        # transformers loads in the dtype of the config, diffusers in float32. Now they agree.
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2))
     (part / "words.json").write_text(json.dumps(words) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)
@@ -182,6 +193,6 @@ def assemble(
 
 
 def known_words(scenes: list[Scene], recipe: Recipe) -> list[str]:
-    """Every word of the captions that the scenes were learned with, in order."""
-    said = transformer.phrasings(scenes, recipe.phrasings)
-    return sorted({word for captions in said for each in captions for word in words(each)})
+    """Every word of the captions with which the image model is trained, sorted."""
+    phrasings = transformer.phrasings(scenes, recipe.phrasings)
+    return sorted({word for captions in phrasings for each in captions for word in words(each)})

@@ -1,4 +1,4 @@
-"""What every stage of the recipe shares: a loop that saves, resumes and prints its figures."""
+"""What the stages of training share: a loop that saves, resumes and logs, and optimizers."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ CPU = torch.device("cpu")
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Anything with a state that a checkpoint can hold."""
+    """Anything whose state a checkpoint can save and restore."""
 
     def state_dict(self) -> Any: ...
     def load_state_dict(self, state: Any, /) -> Any: ...
 
 
 class Log:
-    """Figures of a run: a line on the screen and a line of JSON in `log.jsonl`."""
+    """Logs the figures of a run: a line for `write`, and a line of JSON in `folder/log.jsonl`."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = print) -> None:
+    def __init__(self, folder: Path, write: Callable[[str], None] = print) -> None:
         self.path = folder / "log.jsonl"
-        self.say = say
+        self.write = write
 
     def __call__(self, stage: str, **figures: Any) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"stage": stage, **figures}) + "\n")
-        shown = ", ".join(
+        line = ", ".join(
             f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()
         )
-        self.say(f"[{stage}] {shown}")
+        self.write(f"[{stage}] {line}")
 
 
 def run(
@@ -50,11 +50,10 @@ def run(
     every: int = 250,
     deadline: float = math.inf,
 ) -> bool:
-    """Call `step(i)` for each i, logging means and saving `parts` every `every` steps.
+    """Call `step(i)` for each i in `range(steps)`; every `every` steps log means and save `parts`.
 
-    A stopped run continues from its last checkpoint; `step` must take its randomness from
-    its index. Returns False when `time.monotonic()`
-    passed `deadline` before the last step.
+    A stopped run continues from its last checkpoint, so `step` must derive its random numbers from
+    its index. Returns False if `time.monotonic()` passed `deadline` before the last step.
     """
     path = folder / f"{name}.pt"
     first = 0
@@ -63,35 +62,35 @@ def run(
         first = saved["step"]
         for key, part in parts.items():
             part.load_state_dict(saved[key])
-    since, sums = time.monotonic(), dict[str, float]()
-    seen = 0
+    start, sums = time.monotonic(), dict[str, float]()
+    count = 0  # steps since the last line of the log
     for i in range(first, steps):
         for key, value in step(i).items():
             sums[key] = sums.get(key, 0.0) + value
-        seen += 1
+        count += 1
         last = i + 1 == steps
         out_of_time = time.monotonic() > deadline
         if (i + 1) % every == 0 or last or out_of_time:
-            rate = seen / (time.monotonic() - since)
+            rate = count / (time.monotonic() - start)
             left = (steps - i - 1) / rate / 60
-            means = {key: value / seen for key, value in sums.items()}
+            means = {key: value / count for key, value in sums.items()}
             log(name, step=i + 1, of=steps, **means, steps_per_second=rate, minutes_left=left)
             save(path, {"step": i + 1} | {key: part.state_dict() for key, part in parts.items()})
-            since, sums, seen = time.monotonic(), {}, 0
+            start, sums, count = time.monotonic(), {}, 0
         if out_of_time and not last:
             return False
     return True
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that a kill leaves the old one or the new one, never half."""
+    """Write a checkpoint in one step: an interrupted write leaves the old one whole."""
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)
 
 
 def cosine(step: int, steps: int, warmup: int = 200, floor: float = 0.02) -> float:
-    """Learning-rate factor: linear warm-up, then half a cosine down to `floor`."""
+    """Learning-rate factor: a linear warm-up to 1, then half a cosine down to `floor`."""
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
@@ -99,17 +98,20 @@ def cosine(step: int, steps: int, warmup: int = 200, floor: float = 0.02) -> flo
 
 
 def set_rate(optimizer: Optimizer, factor: float) -> None:
-    """Scale every parameter group's learning rate from its own initial value."""
+    """Set the learning rate of every parameter group to `factor` times its initial value."""
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
         group["lr"] = group["initial_lr"] * factor
 
 
 class Muon:
-    """Muon over weights of two or more dimensions; a convolution's is a matrix of its outputs."""
+    """Muon (Jordan 2024) for weights of two or more dimensions.
+
+    A convolution's weight is flattened to a matrix with one row for each output channel.
+    """
 
     def __init__(self, weights: Iterable[nn.Parameter], rate: float, decay: float = 0.0) -> None:
-        self.weights = [(w, nn.Parameter(w.detach().flatten(1))) for w in weights]  # one storage
+        self.weights = [(w, nn.Parameter(w.detach().flatten(1))) for w in weights]  # shared memory
         self.optimizer = torch.optim.Muon(
             [matrix for _, matrix in self.weights],
             lr=rate,
@@ -137,7 +139,7 @@ class Muon:
 
 
 class Optimizer(Stateful, Protocol):
-    """What a descent needs of an optimizer."""
+    """An optimizer as `descend`, `set_rate` and the checkpoints use it."""
 
     param_groups: list[dict[str, Any]]
 
@@ -146,7 +148,7 @@ class Optimizer(Stateful, Protocol):
 
 
 def descend(loss: Tensor, parameters: Iterable[nn.Parameter], *optimizers: Optimizer) -> float:
-    """One step down a loss, the gradient clipped at norm 1; returns the norm before."""
+    """One step of the optimizers, with the gradient clipped to norm 1; returns its norm before."""
     for optimizer in optimizers:
         optimizer.zero_grad()
     loss.backward()
@@ -157,7 +159,10 @@ def descend(loss: Tensor, parameters: Iterable[nn.Parameter], *optimizers: Optim
 
 
 class Average:
-    """Exponential moving average of a model's parameters (the weights that are shipped)."""
+    """Exponential moving average of a model's weights, in `shadow`; these are the ones shipped.
+
+    Early steps use a decay under `decay`: (1 + step) / (10 + step).
+    """
 
     def __init__(self, model: nn.Module, decay: float = 0.998) -> None:
         self.decay = decay

@@ -1,14 +1,15 @@
-"""Tokenizers trained on the captions, and text encoders whose features are token-local.
+"""Tokenizers trained on the captions, and text encoders that keep each token's features apart.
 
-The paper's text control rests on text features that belong to their token. Large models
-get those from encoders trained on language and frozen; encoders trained jointly with a
-small image model spread every word over the sentence. So nothing here mixes tokens on the
-way to the transformer's text stream:
+The paper's text control needs text features that each depend on one token. Large models have
+frozen encoders that were trained on language, and these come close. Encoders trained together with
+a small image model spread every word over the whole sentence. So no layer here mixes the tokens
+before the transformer's text stream:
 
 - SD3 reads CLIP's penultimate hidden state. With one layer that is the embedding itself.
 - T5 has no layers, only its embedding and final norm.
 
-Only CLIP's pooled vector sees the whole sentence. See docs/decisions/0002-token-local-text.md.
+Only CLIP's pooled vector depends on the whole sentence. See
+docs/decisions/0002-token-local-text.md.
 """
 
 from __future__ import annotations
@@ -29,27 +30,33 @@ from transformers import (
 )
 
 LENGTH = 36
-"""Tokens that each tokenizer keeps of a prompt."""
+"""The most tokens that each tokenizer keeps of a prompt, special tokens included."""
 
 CLIP_MERGES = 222
 T5_MERGES = 232
 
 
 def clip_tokenizer(captions: list[str], pad: str) -> CLIPTokenizer:
-    """A CLIP tokenizer: byte-level BPE over every byte (no word is unknown), end token last."""
+    """Train a CLIP tokenizer on captions: byte-level BPE, so that no word is unknown.
+
+    `pad` is its padding token. The end token has the highest id.
+    """
     base = CLIPTokenizer()._tokenizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer, learner.pre_tokenizer = base.normalizer, base.pre_tokenizer
     merges = _merges(learner, captions, CLIP_MERGES, suffix="</w>")
     words = ["!", *alphabet, *(f"{c}</w>" for c in alphabet), *map("".join, merges)]
-    words = list(dict.fromkeys(words))  # "!" is 0: SD3's second tokenizer pads with it
+    words = list(dict.fromkeys(words))  # "!" gets id 0: SD3's second tokenizer pads with it
     vocab = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
     return CLIPTokenizer(vocab=vocab, merges=merges, pad_token=pad, model_max_length=LENGTH)
 
 
 def t5_tokenizer(captions: list[str]) -> T5Tokenizer:
-    """A T5 tokenizer: unigram pieces scored by frequency; single characters as a last resort."""
+    """Train a T5 tokenizer on captions: a unigram model whose scores are log frequencies.
+
+    It has the pieces of a BPE model, and single characters for words that it did not see.
+    """
     learner = Tokenizer(models.BPE(unk_token="<unk>"))
     learner.pre_tokenizer = T5Tokenizer()._tokenizer.pre_tokenizer
     merges = _merges(learner, captions, T5_MERGES)
@@ -57,10 +64,12 @@ def t5_tokenizer(captions: list[str]) -> T5Tokenizer:
     vocab = {piece: i for i, piece in enumerate(["<unk>", *characters, *map("".join, merges)])}
     splitter = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>"))
     splitter.pre_tokenizer = learner.pre_tokenizer
-    seen = Counter(token for code in splitter.encode_batch(captions) for token in code.tokens)
+    counts = Counter(token for code in splitter.encode_batch(captions) for token in code.tokens)
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     pieces += [
-        (piece, math.log((seen[piece] + 0.1) / seen.total())) for piece in vocab if piece != "<unk>"
+        (piece, math.log((counts[piece] + 0.1) / counts.total()))
+        for piece in vocab
+        if piece != "<unk>"
     ]
     return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=LENGTH)
 
@@ -68,7 +77,7 @@ def t5_tokenizer(captions: list[str]) -> T5Tokenizer:
 def _merges(
     learner: Tokenizer, captions: list[str], count: int, suffix: str = ""
 ) -> list[tuple[str, str]]:
-    """The first `count` merges that BPE learns from some captions."""
+    """The first `count` merges that BPE learns from the captions."""
     ending = {"end_of_word_suffix": suffix} if suffix else {}
     trainer = trainers.BpeTrainer(show_progress=False, **ending)  # type: ignore[arg-type]
     learner.train_from_iterator(captions, trainer)
@@ -79,7 +88,10 @@ def _merges(
 def clip_encoder(
     tokenizer: CLIPTokenizer, width: int, projection: int
 ) -> CLIPTextModelWithProjection:
-    """A one-layer CLIP text encoder: its penultimate hidden state is its embedding."""
+    """An untrained CLIP text encoder of one layer: its penultimate hidden state is its embedding.
+
+    `width` is the size of a token's features, `projection` that of the pooled vector.
+    """
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -100,7 +112,7 @@ def clip_encoder(
 
 
 def t5_encoder(tokenizer: T5Tokenizer, width: int) -> T5EncoderModel:
-    """A T5 encoder without layers: embedding and final norm."""
+    """An untrained T5 encoder without layers: an embedding of size `width` and the final norm."""
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=width,

@@ -1,4 +1,4 @@
-"""The image model: an `SD3Transformer2DModel` and its text encoders, trained by flow matching."""
+"""Trains the image model: an `SD3Transformer2DModel` and its text encoders, by flow matching."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
 from torch import Tensor, nn
 
-from counterflow.toybox.captions import caption, left_out
+from counterflow.toybox.captions import caption, omitted_fields
 from counterflow.toybox.scene import Scene
 from counterflow.toybox.train import stage, text
 from counterflow.toybox.train.attention import TrainingAttention
 from counterflow.toybox.train.data import pictures, to_model
 
 T5_CONTENT = 36
-"""T5 tokens computed in training; the last is padding and stands for all that follow it."""
+"""T5 tokens of a caption in training; the last is padding and represents all that follow it."""
 
 
 def build(layers: int = 6, heads: int = 4, pooled: int = 128) -> SD3Transformer2DModel:
-    """A small untrained SD3.5-like transformer over 16×16×16 latents at patch 2."""
+    """A small untrained transformer like SD3.5's, for latents `[n, 16, 16, 16]` in patches of 2×2.
+
+    `pooled` is the size of the pooled text vector.
+    """
     width = heads * 64
     model = SD3Transformer2DModel(
         sample_size=16,
@@ -49,7 +52,7 @@ def build(layers: int = 6, heads: int = 4, pooled: int = 128) -> SD3Transformer2
 
 
 class Texts(nn.Module):
-    """Both tokenizer kinds and all three encoders, as the pipeline will combine them."""
+    """The three tokenizers and text encoders, combined as in SD3's pipeline."""
 
     def __init__(self, captions: list[str]) -> None:
         super().__init__()
@@ -61,7 +64,7 @@ class Texts(nn.Module):
         self.encoder_3 = text.t5_encoder(self.tokenizer_3, 256)
 
     def tokens(self, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Token ids for the three encoders, `[n, length]` each."""
+        """Token ids for the three encoders, int16 `[n, length]` each."""
 
         def ids(tokenizer: object, length: int) -> Tensor:
             code = tokenizer(captions, padding="max_length", max_length=length, truncation=True)  # type: ignore[operator]
@@ -74,7 +77,7 @@ class Texts(nn.Module):
         )
 
     def forward(self, tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Text stream `[n, 36 + 36, 256]` and pooled `[n, 128]`, as SD3's pipeline makes them."""
+        """Text features `[n, 36 + 36, 256]` and pooled vectors `[n, 128]`, as in SD3's pipeline."""
         device = self.encoder.device
         ids = [each.to(device).long() for each in tokens]
         first = self.encoder(ids[0], output_hidden_states=True)
@@ -91,16 +94,19 @@ class Texts(nn.Module):
 class Dataset:
     """Latents of many scenes, and token ids of several captions of each."""
 
-    latents: Tensor  # [n, 16, 16, 16], half precision
-    tokens: list[tuple[Tensor, Tensor, Tensor]]  # one entry per phrasing, each [n, length]
-    empty: tuple[Tensor, Tensor, Tensor]  # the prompt "", [1, length]
+    latents: Tensor
+    """Normalised, `[n, 16, 16, 16]`, half precision."""
+    tokens: list[tuple[Tensor, Tensor, Tensor]]
+    """For each phrasing the ids for the three encoders, `[n, length]` each."""
+    empty: tuple[Tensor, Tensor, Tensor]
+    """The ids of the empty prompt, `[1, length]` each."""
 
 
 @torch.no_grad()
 def encode(
     vae: AutoencoderKL, scenes: list[Scene], log: stage.Log, device: torch.device = stage.CPU
 ) -> Tensor:
-    """Normalised latents of rendered scenes, `[n, 16, 16, 16]` in half precision."""
+    """Encode rendered scenes: normalised latents `[n, 16, 16, 16]` in half precision."""
     vae.to(device)
     out = torch.empty(len(scenes), 16, 16, 16, dtype=torch.float16)
     for start in range(0, len(scenes), 64):
@@ -124,9 +130,9 @@ def dataset(
     device: torch.device = stage.CPU,
     brief: bool = False,
 ) -> Dataset:
-    """Encode scenes once; each gets `count` captions, so epochs differ in their words.
+    """The latents of scenes, and `count` captions of each, so that a scene varies in its words.
 
-    With `brief` every second caption is.
+    With `brief` every second caption is brief. The latents are kept in `folder`, in `latents.pt`.
     """
     path = folder / "latents.pt"
     if not path.exists():
@@ -137,24 +143,24 @@ def dataset(
 
 
 def phrasings(scenes: list[Scene], count: int, brief: bool = False) -> list[list[str]]:
-    """`count` captions of every scene, `[count][scene]`; with `brief` every second one is."""
+    """`count` lists with a caption of every scene; with `brief` every second list is brief."""
 
-    def say(scene: Scene, p: int) -> str:
+    def describe(scene: Scene, p: int) -> str:
         phrasing = scene.seed * count + p
-        return caption(scene, phrasing, left_out(phrasing) if brief and p % 2 else ())
+        return caption(scene, phrasing, omitted_fields(phrasing) if brief and p % 2 else ())
 
-    return [[say(scene, p) for scene in scenes] for p in range(count)]
+    return [[describe(scene, p) for scene in scenes] for p in range(count)]
 
 
 def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[stage.Optimizer]:
-    """Muon for the blocks' matrices, AdamW for everything else."""
+    """Muon for the matrices of the transformer's blocks, AdamW for all other weights."""
     matrices = [
         p
         for name, p in model.named_parameters()
         if p.ndim == 2 and "transformer_blocks" in name and ".norm1" not in name
     ]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in [*model.parameters(), *texts.parameters()] if id(p) not in chosen]
+    in_muon = {id(p) for p in matrices}
+    rest = [p for p in [*model.parameters(), *texts.parameters()] if id(p) not in in_muon]
     return [
         stage.Muon(matrices, rate, decay=0.01),
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
@@ -164,14 +170,17 @@ def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[stage.Op
 def batch_of(
     data: Dataset, size: int, rng: torch.Generator
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """A random batch: latents, and tokens of which a tenth are the empty prompt's."""
+    """A random batch of `size`: latents, and the ids of their captions.
+
+    About a tenth have the empty prompt instead, for classifier-free guidance.
+    """
     rows = torch.randint(len(data.latents), (size,), generator=rng)
-    which = torch.randint(len(data.tokens), (size,), generator=rng)
+    phrasing = torch.randint(len(data.tokens), (size,), generator=rng)
     drop = torch.rand(size, generator=rng) < 0.1
     ids = []
     for i, empty in enumerate(data.empty):
         chosen = torch.stack(
-            [data.tokens[w][i][r] for w, r in zip(which.tolist(), rows.tolist(), strict=True)]
+            [data.tokens[p][i][r] for p, r in zip(phrasing.tolist(), rows.tolist(), strict=True)]
         )
         ids.append(torch.where(drop[:, None], empty, chosen))
     return data.latents[rows].float(), (ids[0], ids[1], ids[2])
@@ -192,9 +201,12 @@ def train(
     deadline: float = math.inf,
     device: torch.device = stage.CPU,
 ) -> tuple[SD3Transformer2DModel, Texts] | None:
-    """Flow matching on latents, on from `model` and `texts`, as the stage called `name`.
+    """Continue to train `model` and `texts` by flow matching, as the stage called `name`.
 
-    Returns both, averaged, or None if time ran out.
+    With the latent x, noise ε and σ in 0…1, the model learns the velocity ε − x at (1 − σ) x + σ ε
+    (rectified flow, Liu et al. 2022, arXiv:2209.03003); σ is logit-normal (Esser et al. 2024,
+    arXiv:2403.03206). Returns both with their averaged weights, or None if `deadline`, a value of
+    `time.monotonic()`, passed before the last step.
     """
     model.set_attn_processor(TrainingAttention())
     networks = nn.ModuleDict({"transformer": model, "texts": texts}).to(device)
@@ -209,14 +221,15 @@ def train(
         x, noise = x.to(device), torch.randn(x.shape, generator=rng).to(device)
         sigma = torch.sigmoid(torch.randn(batch, generator=rng) + 0.2).to(device)
         s = sigma[:, None, None, None]
-        # T5's padding has no position, so 1 token of weight n is n tokens: any length is learned.
-        most = float(256 - T5_CONTENT + 1)
-        pads = torch.exp(torch.rand(batch, generator=rng) * torch.log(torch.tensor(most)))
+        # T5 has no positions, so one padding token with the bias log n acts as n of them. A random
+        # n teaches the model every length of padding.
+        longest = float(256 - T5_CONTENT + 1)
+        pads = torch.exp(torch.rand(batch, generator=rng) * torch.log(torch.tensor(longest)))
         padded = tokens[2][:, -1] == texts.tokenizer_3.pad_token_id
         bias = torch.zeros(batch, 1, 1, image_tokens + stream)
         bias[..., -1] = torch.where(padded, pads.log(), 0.0)[:, None, None]
-        # The pooled vector is somebody else's half of the time: every field must be in the tokens.
-        other = torch.where(
+        # About half of the pooled vectors are another caption's, so the model must use the tokens.
+        pooled_rows = torch.where(
             torch.rand(batch, generator=rng) < 0.5,
             torch.randperm(batch, generator=rng),
             torch.arange(batch),
@@ -229,7 +242,7 @@ def train(
                 hidden_states=(1 - s) * x + s * noise,
                 timestep=1000 * sigma,
                 encoder_hidden_states=features,
-                pooled_projections=pooled[other.to(device)],
+                pooled_projections=pooled[pooled_rows.to(device)],
                 joint_attention_kwargs={"bias": bias.to(device)},
                 return_dict=False,
             )[0]

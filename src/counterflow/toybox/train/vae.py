@@ -1,4 +1,4 @@
-"""The autoencoder: `AutoencoderKL` with SD3's latent geometry (factor 8, 16 channels)."""
+"""Trains the autoencoder, an `AutoencoderKL` with SD3's latents: 16 channels, 1/8 of the side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from counterflow.toybox.train.data import HELD_OUT_SEEDS, TRAINING_SEEDS, pictur
 
 
 def build(channels: tuple[int, ...] = (16, 32, 64, 128)) -> AutoencoderKL:
-    """A small untrained autoencoder of three halvings and 16 latent channels."""
+    """A small untrained autoencoder: `[n, 3, h, w]` in −1…1 to latents `[n, 16, h/8, w/8]`."""
     blocks = len(channels)
     return AutoencoderKL(
         block_out_channels=channels,
@@ -34,14 +34,20 @@ def build(channels: tuple[int, ...] = (16, 32, 64, 128)) -> AutoencoderKL:
 
 
 def loss(picture: Tensor, output: Tensor, square: float = 1.0) -> Tensor:
-    """L1 + L2 + L1 of the gradients (thin lines count)."""
+    """Mean absolute error + `square` · mean squared error + mean absolute error of the gradients.
+
+    The last term, over differences of neighbouring pixels, keeps thin lines sharp.
+    """
     error = output - picture
     edges = sum(error.diff(dim=dim).abs().mean() for dim in (-1, -2))
     return error.abs().mean() + square * error.square().mean() + edges
 
 
 def optimizers(model: nn.Module) -> list[stage.Optimizer]:
-    """Muon for the convolutions (5 dB ahead of AdamW after 500 steps), AdamW for the rest."""
+    """Muon for the convolutions, AdamW for the rest.
+
+    After 500 steps the PSNR is 5 dB higher than with AdamW for all.
+    """
     kernels = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim == 1]
     adamw = torch.optim.AdamW(rest, lr=1.5e-3, betas=(0.9, 0.99), weight_decay=0.0)
@@ -53,21 +59,24 @@ def train(
     log: stage.Log,
     steps: int,
     seed: int,
-    pictured: int,
+    scene_count: int,
     batch: int = 16,
     crop: int = 64,
     held_out: int = 500,
     deadline: float = math.inf,
     device: torch.device = stage.CPU,
 ) -> Path | None:
-    """Train on crops of fresh renders; returns the saved folder, or None if time ran out."""
+    """Train on random crops of `scene_count` rendered scenes, unless that is done already.
+
+    Returns the saved folder, or None if `deadline`, a value of `time.monotonic()`, passed first.
+    """
     out = folder / "vae"
     if out.exists():
         return out
     torch.manual_seed(seed)
     model = build().to(device)
     optimizer = optimizers(model)
-    pool = pictures(scenes(TRAINING_SEEDS, pictured))
+    pool = pictures(scenes(TRAINING_SEEDS, scene_count))
 
     def step(i: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + i)
@@ -84,7 +93,7 @@ def train(
             noise = torch.randn(latent.mean.shape, generator=rng).to(device)
             y = model.decode(latent.mean + latent.std * noise).sample
         kl = latent.kl().float().mean() / latent.mean[0].numel()
-        value = loss(x, y.float()) + 3e-4 * kl  # a faint pull to a unit Gaussian
+        value = loss(x, y.float()) + 3e-4 * kl  # pulls a little towards a unit Gaussian
         stage.descend(value, model.parameters(), *optimizer)
         return {"loss": value.item()}
 
@@ -93,12 +102,12 @@ def train(
     if not stage.run("vae", steps, step, parts, folder, log, deadline=deadline):
         return None
     model.cpu()
-    fresh = to_model(pictures(scenes(HELD_OUT_SEEDS, min(held_out, 200))))
-    shift, scale = latent_statistics(model, fresh)
+    held_out_pictures = to_model(pictures(scenes(HELD_OUT_SEEDS, min(held_out, 200))))
+    shift, scale = latent_statistics(model, held_out_pictures)
     model.register_to_config(shift_factor=shift, scaling_factor=scale)
-    log("vae", held_out_psnr=psnr(model, fresh), shift=shift, scale=scale)
+    log("vae", held_out_psnr=psnr(model, held_out_pictures), shift=shift, scale=scale)
     model.save_pretrained(part := out.with_suffix(".part"))
-    part.rename(out)  # a kill leaves no half folder that would count as done
+    part.rename(out)  # a run that is stopped here must not leave a partial folder
     return out
 
 
@@ -108,26 +117,27 @@ def refine(
     log: stage.Log,
     steps: int,
     seed: int,
-    pictured: int,
+    scene_count: int,
     batch: int = 4,
     held_out: int = 500,
     deadline: float = math.inf,
     device: torch.device = stage.CPU,
 ) -> Path | None:
-    """Train the decoder alone, on whole pictures: sharper pictures, the same latents.
+    """Train only the decoder of the autoencoder in `encoded`, on whole pictures.
 
-    The encoder's work is done once, so nearly all the time goes to what is learned. Returns the
-    folder of the autoencoder, or None if time ran out.
+    The latents stay the same and the pictures become sharper. Every picture is encoded only once,
+    so nearly all the time goes to the decoder. Returns the folder of the new autoencoder (`encoded`
+    itself for 0 steps), or None if `deadline`, a value of `time.monotonic()`, passed first.
     """
     out = folder / "decoder"
     if out.exists() or not steps:
         return out if steps else encoded
     model = AutoencoderKL.from_pretrained(encoded).eval().to(device)
     optimizer = optimizers(model.decoder)
-    pool = pictures(scenes(TRAINING_SEEDS, pictured))
+    pool = pictures(scenes(TRAINING_SEEDS, scene_count))
     with torch.no_grad():
-        parts_ = [model.encode(to_model(x.to(device))).latent_dist.mode() for x in pool.split(50)]
-    latents = torch.cat(parts_)
+        batches = [model.encode(to_model(x.to(device))).latent_dist.mode() for x in pool.split(50)]
+    latents = torch.cat(batches)
 
     def step(i: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed * 2_000_003 + i)
@@ -152,7 +162,7 @@ def refine(
 
 
 def by_style(model: AutoencoderKL, scenes: list[Scene]) -> dict[str, float]:
-    """Mean PSNR in dB of a round trip: of all scenes, and of those of each style."""
+    """Mean PSNR in dB of round trips: of all scenes, and of the scenes of each style."""
     groups = {style: [s for s in scenes if s.style == style] for style in STYLES}
     figures = {k: psnr(model, to_model(pictures(group))) for k, group in groups.items() if group}
     total = sum(figures[style] * len(groups[style]) for style in figures) / len(scenes)
@@ -161,14 +171,14 @@ def by_style(model: AutoencoderKL, scenes: list[Scene]) -> dict[str, float]:
 
 @torch.no_grad()
 def latent_statistics(model: AutoencoderKL, pictures: Tensor) -> tuple[float, float]:
-    """The shift and scale that give the latents mean 0 and variance 1."""
+    """The (shift, scale) for which (latent − shift) · scale has mean 0 and variance 1."""
     latents = torch.cat([model.encode(part).latent_dist.mode() for part in pictures.split(20)])
     return latents.mean().item(), 1 / latents.std().item()
 
 
 @torch.no_grad()
 def psnr(model: AutoencoderKL, pictures: Tensor) -> float:
-    """Mean PSNR in dB of a round trip, over pictures in −1…1."""
+    """Mean PSNR in dB of the round trips of pictures `[n, 3, h, w]` in −1…1."""
     total = 0.0
     for part in pictures.split(20):
         mse = ((round_trip(model, part) - part) / 2).square().flatten(1).mean(1)
@@ -178,6 +188,6 @@ def psnr(model: AutoencoderKL, pictures: Tensor) -> float:
 
 @torch.no_grad()
 def round_trip(model: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Pictures in −1…1, encoded and decoded again."""
-    back: Tensor = model.decode(model.encode(pictures).latent_dist.mode()).sample
-    return back.clamp(-1, 1)
+    """Encode pictures `[n, 3, h, w]` in −1…1 and decode them again, clipped to −1…1."""
+    decoded: Tensor = model.decode(model.encode(pictures).latent_dist.mode()).sample
+    return decoded.clamp(-1, 1)
