@@ -162,7 +162,7 @@ def test_a_generated_picture_is_edited_from_its_trajectory(
 def test_every_window_reaches_the_edit(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
     out, keep = tmp_path / "e.png", f"{sample(1).kind}=0.5"
     options = ["text_ratio=0.2-0.8", "attention_ratio=0-0.5", f"text_words={keep}"]
-    options += ["average-window=0-1", "solver=ddim"]
+    options += ["average-span=0-1", "solver=ddim"]
     more = [word for option in options for word in ("--set", option)]
     assert run(*edit_args(picture, model, out, *more))[0] == 0
     made = read_settings(out)["settings"]

@@ -190,13 +190,13 @@ def test_what_is_not_wanted_is_not_asked(one: Editor, known: Any) -> None:
 @given(scale=st.floats(0, 20))
 def test_classifier_free_guidance_is_its_formula(scale: float) -> None:
     """`u + scale * (c - u)` for two forwards; at 1 the conditional pass alone, bit for bit."""
-    c, u = torch.full((1, 1, 1, 2), 3.0), torch.full((1, 1, 1, 2), -2.0)
+    c, u = (torch.full((1, 1, 1, 2), value, dtype=torch.float64) for value in (3.0, -2.0))
     guidance = ClassifierFree(scale)
     assert guidance.forwards == (1 if scale == 1 else 2)
     if scale == 1:
         assert torch.equal(guidance(c, None), c)
     else:
-        assert torch.allclose(guidance(c, u), torch.full_like(c, -2 + scale * 5), rtol=1e-6)
+        assert torch.allclose(guidance(c, u), torch.full_like(c, -2 + scale * 5), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("scale", "cost"), [(0.0, 2), (1.0, 1), (1, 1), (3.5, 2)])
