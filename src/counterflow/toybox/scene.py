@@ -76,8 +76,8 @@ class Scene:
         for name, allowed in VALUES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{name} must be one of {', '.join(map(str, allowed))}, "
-                    f"not {getattr(self, name)!r}"
+                    f"{name} is {getattr(self, name)!r}; it must be one of "
+                    f"{', '.join(map(str, allowed))}"
                 )
         if self.thing == "none" and (self.count, self.thing_color) != (1, "red"):
             raise ValueError("without a thing, count must be 1 and thing_color must be 'red'")
