@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from diffusers import (
 )
 from hypothesis import settings
 
+import results_folder
 from counterflow.backbones.sd3 import SD3
 from counterflow.edit.editor import Editor
 from counterflow.toybox.captions import caption
@@ -146,3 +148,28 @@ def put(tmp_path: Path):
         return path
 
     return write
+
+
+# Results folders
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods on 60 cases of ten kinds, with pictures."""
+    folder = tmp_path_factory.mktemp("results")
+    results_folder.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten cases without pictures."""
+    folder = tmp_path_factory.mktemp("ten")
+    results_folder.write(folder, 10, pictures=False)
+    return folder
+
+
+@pytest.fixture
+def few(ten: Path, tmp_path: Path) -> Path:
+    """A copy of the ten cases, for a test to spoil."""
+    return Path(shutil.copytree(ten, tmp_path / "few"))

@@ -29,28 +29,6 @@ VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three methods on 60 cases of ten kinds, with pictures."""
-    folder = tmp_path_factory.mktemp("results")
-    results_folder.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def ten(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten cases without pictures."""
-    folder = tmp_path_factory.mktemp("ten")
-    results_folder.write(folder, 10, pictures=False)
-    return folder
-
-
-@pytest.fixture
-def few(ten: Path, tmp_path: Path) -> Path:
-    """A copy of the ten cases, for a test to spoil."""
-    return Path(shutil.copytree(ten, tmp_path / "few"))
-
-
-@pytest.fixture(scope="module")
 def page(results: Path) -> str:
     return report(results, results / "page.html", 12).read_text("utf-8")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,34 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import results_folder
 from counterflow.bench.figures import FIGURES
 from counterflow.bench.report.summary import summarise
 from counterflow.bench.results import read, write_bench, write_method, write_result
 from counterflow.errors import InputError
 from counterflow.toybox.edits import CATEGORIES
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three methods on 60 cases of ten kinds, with pictures."""
-    folder = tmp_path_factory.mktemp("results")
-    results_folder.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def ten(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten cases without pictures."""
-    folder = tmp_path_factory.mktemp("ten")
-    results_folder.write(folder, 10, pictures=False)
-    return folder
-
-
-@pytest.fixture
-def few(ten: Path, tmp_path: Path) -> Path:
-    """A copy of the ten cases, for a test to spoil."""
-    return Path(shutil.copytree(ten, tmp_path / "few"))
 
 
 def test_what_is_written_is_read(tmp_path: Path, few: Path) -> None:

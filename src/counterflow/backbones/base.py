@@ -171,6 +171,11 @@ class Backbone(Protocol):
         ...
 
 
+def block_count(backbone: Backbone) -> int:
+    """Number of blocks that have sites."""
+    return 1 + max(site.block for site in backbone.sites())
+
+
 def stacked(conditionings: Sequence[Conditioning]) -> Conditioning:
     """Several prompts as one batch; its words and rows are the first one's."""
     first = conditionings[0]

@@ -61,8 +61,7 @@ def fitting(
         how = adopted(method, settings, inversion.method)
     else:
         how = method.but(**settings)
-    skipped: int = getattr(how, "skip_steps", 0)
-    if noise is not None and (skipped or not how.follows):
+    if noise is not None and (how.skipped or not how.follows):
         raise InputError(
             f"{how.name} cannot start from other noise: it takes a method as ftedit, and "
             "skip_steps 0"

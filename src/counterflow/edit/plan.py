@@ -51,8 +51,7 @@ class Plan:
         """Raise InputError for settings that do not suit the prompts of an edit."""
         if self.noise_seed is not None and not method.follows:
             raise InputError(f"--noise-seed needs a method that takes noise, not {method.name}")
-        skipped: int = getattr(method, "skip_steps", 0)
-        if self.noise_seed is not None and skipped:
+        if self.noise_seed is not None and method.skipped:
             raise InputError("--noise-seed and skip_steps exclude each other: leave one out")
         for n, target in enumerate(self.targets):
             method.check_prompts(self.targets[n - 1] if self.turns and n else source, target)

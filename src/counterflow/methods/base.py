@@ -68,6 +68,11 @@ class Method(Settings):
         return None
 
     @property
+    def skipped(self) -> int:
+        """Steps at the noise end that an edit does not make."""
+        return 0
+
+    @property
     def keeps(self) -> bool:
         """Whether source features of one edit serve the next edits of the same picture."""
         return True

@@ -7,12 +7,8 @@ exactly. Defaults and arithmetic are those of the published code for one picture
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from counterflow.backbones.base import Backbone
-from counterflow.controls.attention import AttentionControl
-from counterflow.controls.base import Control
 from counterflow.flow import Latent, Step
 from counterflow.kinds import Number
 from counterflow.methods.base import Inverting
@@ -31,6 +27,7 @@ class DirectEdit(Published):
     title = "DirectEdit"
     paper = "arXiv 2605.02417"
     records = True
+    attention_everywhere = True
 
     invert_guidance: float = setting(1.0, Number(0, 100), "Guidance while inverting.")
     guidance: float = setting(2.0, Number(0, 100), "Guidance of the target.")
@@ -41,12 +38,6 @@ class DirectEdit(Published):
     def inversion(self) -> Inverting:
         """Euler's, whose evaluations also give the source features."""
         return Inverting(self.steps, Euler(), self.invert_guidance)
-
-    def controls(self, backbone: Backbone) -> Sequence[Control]:
-        """As FTEdit's published code, but with V in the last block too."""
-        text, attention = super().controls(backbone)
-        assert isinstance(attention, AttentionControl)
-        return text, replace(attention, blocks=None)
 
     def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
         """From the inverted noise."""

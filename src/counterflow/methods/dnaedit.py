@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import torch
 
-from counterflow.errors import InputError
 from counterflow.flow import Latent, OneLatent, Step
 from counterflow.kinds import Integer, Number
-from counterflow.methods.base import Inverting, Method
+from counterflow.methods.base import Inverting
 from counterflow.methods.run import Run
+from counterflow.methods.shared import Skipping
 from counterflow.settings import setting
 from counterflow.solvers.euler import Euler
 from counterflow.solvers.trajectory import Trajectory, finite
 
 
 @dataclass(frozen=True)
-class DNAEdit(Method):
+class DNAEdit(Skipping):
     """`z += ds * (eta * v_t + (1 - eta) * (z - reference) / s)`."""
 
     name = "dnaedit"
@@ -35,11 +35,6 @@ class DNAEdit(Method):
     source_guidance: float = setting(1.0, Number(0, 100), "Guidance under the source prompt.")
     guidance: float = setting(3.5, Number(0, 100), "Guidance of the target.")
     eta: float = setting(0.8, Number(0, 1), "Weight of the velocity against the reference.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.skip_steps >= self.steps:
-            raise InputError(f"skip_steps {self.skip_steps} leaves none of the {self.steps} steps")
 
     @property
     def inversion(self) -> Inverting:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from counterflow.errors import InputError
 from counterflow.flow import Latent, OneLatent, Step
 from counterflow.kinds import Choice, Integer, Number
 from counterflow.methods.run import Run
-from counterflow.methods.shared import Controlled, Iterated
+from counterflow.methods.shared import Controlled, Iterated, Skipping
 from counterflow.settings import setting
 from counterflow.solvers.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
-class FTEdit(Controlled, Iterated):
+class FTEdit(Skipping, Controlled, Iterated):
     """Source and target step side by side; the target takes its controlled features from it."""
 
     name = "ftedit"
@@ -34,11 +33,6 @@ class FTEdit(Controlled, Iterated):
     compensate: str = setting(
         "source", Choice("source", "both", "none"), "Branches with velocity compensation."
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.skip_steps >= self.steps:
-            raise InputError(f"skip_steps {self.skip_steps} leaves none of the {self.steps} steps")
 
     @property
     def keeps(self) -> bool:

@@ -6,18 +6,14 @@ differs from `ftedit`, and why that differs, is in `docs/paper.md`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from counterflow.backbones.base import Backbone
-from counterflow.controls.attention import AttentionControl
-from counterflow.controls.base import Control
-from counterflow.errors import InputError
 from counterflow.flow import Latent, Step
-from counterflow.kinds import Integer, Number
+from counterflow.kinds import Integer, Number, Window
 from counterflow.methods.base import Inverting
 from counterflow.methods.published import Published
 from counterflow.methods.run import Run
+from counterflow.methods.shared import Skipping
 from counterflow.settings import setting
 from counterflow.solvers.euler import Euler
 from counterflow.solvers.fixed_point import FixedPoint
@@ -28,7 +24,7 @@ AVERAGED = 5
 
 
 @dataclass(frozen=True)
-class FTEditReference(Published):
+class FTEditReference(Skipping, Published):
     """Skipped steps are not inverted either, and they move the attention window along."""
 
     name = "ftedit-reference"
@@ -38,12 +34,6 @@ class FTEditReference(Published):
     iterations: int = setting(3, Integer(0, 1000), "Fixed-point iterations, I.")
     invert_guidance: float = setting(1.0, Number(0, 100), "Guidance while inverting.")
     guidance: float = setting(2.0, Number(0, 100), "Guidance of the target.")
-    skip_steps: int = setting(0, Integer(0, 999), "Start at this step of the trajectory.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.skip_steps >= self.steps:
-            raise InputError(f"skip_steps {self.skip_steps} leaves none of the {self.steps} steps")
 
     @property
     def inversion(self) -> Inverting:
@@ -52,12 +42,11 @@ class FTEditReference(Published):
         solver = FixedPoint(self.iterations, True, (0, last)) if self.iterations else Euler()
         return Inverting(self.steps, solver, self.invert_guidance, stop=self.skip_steps)
 
-    def controls(self, backbone: Backbone) -> Sequence[Control]:
-        """As published: the attention window counts the steps that are made."""
-        text, attention = super().controls(backbone)
-        assert isinstance(attention, AttentionControl) and isinstance(attention.ratio, float)
+    @property
+    def attention_window(self) -> Window:
+        """It counts the steps that are made."""
         shift = self.skip_steps / self.steps
-        return text, replace(attention, ratio=(shift, min(1.0, attention.ratio + shift)))
+        return shift, min(1.0, self.rounded(self.attention_ratio) + shift)
 
     def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
         """From the inverted latent."""

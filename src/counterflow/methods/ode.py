@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from counterflow.errors import InputError
 from counterflow.flow import Latent, Step
 from counterflow.kinds import Choice, Number
 from counterflow.methods.base import Inverting, Method
 from counterflow.methods.run import Run
+from counterflow.methods.shared import check_solver
 from counterflow.settings import setting
 from counterflow.solvers.base import SAMPLERS, solver
 from counterflow.solvers.euler import Euler
@@ -31,8 +31,7 @@ class ODE(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.solver == "ddim" and self.steps < 2:
-            raise InputError("ddim inverts in two steps or more, not 1")
+        check_solver(self.solver, self.steps)
 
     @property
     def inversion(self) -> Inverting:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from counterflow.backbones.base import Backbone, Conditioning
+from counterflow.backbones.base import Backbone, Conditioning, block_count
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
 from counterflow.controls.rows import RowMap
 from counterflow.controls.text import TextControl
-from counterflow.kinds import Number
+from counterflow.kinds import Number, Window
 from counterflow.methods.base import Method
 from counterflow.settings import setting
 
@@ -25,12 +26,26 @@ class Published(Method):
     text_ratio: float = setting(1.0, Number(0, 1), "Share of steps with the text control.")
     attention_ratio: float = setting(0.0, Number(0, 1), "Share of steps with V from the source.")
 
+    attention_everywhere: ClassVar[bool] = False
+    """Whether V comes from the source in the last block too."""
+
+    def rounded(self, ratio: float) -> float:
+        """A share of the steps rounded by `int`, without regard to binary fractions."""
+        return int(self.steps * ratio) / self.steps
+
+    @property
+    def attention_window(self) -> Window:
+        """Steps with V from the source."""
+        return self.rounded(self.attention_ratio)
+
     def controls(self, backbone: Backbone) -> Sequence[Control]:
-        """Windows are rounded by `int`, without regard to binary fractions."""
-        n, blocks = self.steps, range(max(site.block for site in backbone.sites()))
-        text = TextControl(int(n * self.text_ratio) / n, blocks, padding=True)
-        attention = int(n * self.attention_ratio) / n
-        return text, AttentionControl(attention, ("v",), "all", blocks)
+        """Both, as the code has them."""
+        but_last = range(block_count(backbone) - 1)
+        blocks = None if self.attention_everywhere else but_last
+        return (
+            TextControl(self.rounded(self.text_ratio), but_last, padding=True),
+            AttentionControl(self.attention_window, ("v",), "all", blocks),
+        )
 
     def row_map(self, source: Conditioning, target: Conditioning) -> RowMap:
         """By `trace_from_end` with begin and end tokens; further rows map to the same number.

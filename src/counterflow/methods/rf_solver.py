@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from counterflow.backbones.base import Backbone
+from counterflow.backbones.base import Backbone, block_count
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
 from counterflow.flow import Latent, Step
@@ -54,7 +54,7 @@ class RFSolver(Method):
 
     def controls(self, backbone: Backbone) -> Sequence[Control]:
         """V of all rows by position, in late blocks, in the first steps."""
-        blocks = 1 + max(site.block for site in backbone.sites())
+        blocks = block_count(backbone)
         last = range(blocks - max(1, round(self.late * blocks)), blocks)
         ratio = min(1.0, self.inject / self.steps)
         return (AttentionControl(ratio, ("v",), "all", last),)

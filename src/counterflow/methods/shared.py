@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import cast
 
-from counterflow.backbones.base import ATTENTION, Backbone, Conditioning
+from counterflow.backbones.base import ATTENTION, Backbone, Conditioning, block_count
 from counterflow.controls.align import Level, spelled
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
@@ -35,6 +35,29 @@ from counterflow.solvers.fixed_point import FixedPoint
 
 
 @dataclass(frozen=True)
+class Skipping(Method):
+    """An edit that starts at a later step than the first."""
+
+    skip_steps: int = setting(0, Integer(0, 999), "Start at this step of the trajectory.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.skip_steps >= self.steps:
+            raise InputError(f"skip_steps {self.skip_steps} leaves none of the {self.steps} steps")
+
+    @property
+    def skipped(self) -> int:
+        """As set."""
+        return self.skip_steps
+
+
+def check_solver(name: str, steps: int) -> None:
+    """InputError for a solver that cannot invert in so few steps."""
+    if name == "ddim" and steps < 2:
+        raise InputError("ddim inverts in two steps or more, not 1")
+
+
+@dataclass(frozen=True)
 class Iterated(Method):
     """An inversion refined by fixed-point iteration: `steps * (iterations + 1)` evaluations."""
 
@@ -54,8 +77,7 @@ class Iterated(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.solver == "ddim" and self.steps < 2:
-            raise InputError("ddim inverts in two steps or more, not 1")
+        check_solver(self.solver, self.steps)
         if self.average_span is not None and self.average_span[1] > self.iterations:
             raise InputError(
                 f"average_span is the first and last of the evaluations 0 to {self.iterations}, "
@@ -119,7 +141,7 @@ class Controlled(Method):
         """Refuse blocks that the model lacks."""
         wanted = {*(self.text_blocks or ()), *(self.attention_blocks or ())}
         if wanted:
-            blocks = 1 + max(site.block for site in backbone.sites())
+            blocks = block_count(backbone)
             if max(wanted) >= blocks:
                 raise InputError(f"this model has blocks 0 to {blocks - 1}, not {max(wanted)}")
 
