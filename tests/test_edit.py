@@ -88,7 +88,7 @@ def test_every_stored_latent_is_recovered(editor: Editor) -> None:
         how = method("ftedit", steps=9, iterations=0, text_ratio=ratio)
         run = running(editor, inversion, how, TARGETS[:1])
         x, source, _ = how.start(run, stored)
-        with run.attached(how.controls(editor.backbone), run.features):
+        with run.attached(how.controls(run, stored), run.features):
             for k in stored.grid.toward_image():
                 x, source = how.step(run, stored, x, source, stored.grid.step(k))
                 assert torch.equal(source, stored[k + 1])

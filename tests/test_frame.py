@@ -321,7 +321,7 @@ class Odd(Method):
     at: int = 2
     what: str = ""
 
-    def controls(self, backbone: Any) -> Any:
+    def controls(self, run: Any, known: Any) -> Any:
         return CONTROLS
 
     def start(self, run: MethodRun, known: Any) -> tuple[Latent, Any, int]:
@@ -373,7 +373,7 @@ def test_outside_a_mask_every_latent_is_the_sources(one: Editor, known: Any) -> 
     """Of every target, after every step; inside it is the target's own."""
     mask = torch.zeros(1, 1, *known.image.shape[-2:])
     mask[..., :3, 2:] = 1
-    latents = base.edit(Odd(steps=4), run_on(one, known), known.trajectory, mask)
+    latents = base.edit(Odd(steps=4), run_on(one, known, mask=mask), known.trajectory)
     inside = mask.bool().expand(3, known.image.shape[1], -1, -1)
     for n, x in enumerate(latents[1:], 2):
         stored = known.trajectory[n].expand_as(x)

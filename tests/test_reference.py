@@ -18,7 +18,7 @@ from counterflow.flow import Step
 from counterflow.methods.published import trace_from_end
 from counterflow.methods.registry import method
 from counterflow.toybox.render import render
-from tools import LONG, SCENE, SOURCE, TARGETS, distance
+from tools import LONG, SCENE, SOURCE, TARGETS, distance, running
 
 NAME = "ftedit-reference"
 few = st.lists(st.integers(0, 2), max_size=6)
@@ -110,7 +110,7 @@ def test_skipped_steps_move_the_attention_window_alone(editor: Editor, skip: int
     first that is made. Neither is in the last block, and values are those of both streams.
     """
     how = method(NAME, steps=10, text_ratio=0.5, attention_ratio=0.3, skip_steps=skip)
-    text, attention = how.controls(editor.backbone)
+    text, attention = how.controls(running(editor, inverted(editor), how), None)
     steps = [Step(k, 10, 0.5) for k in range(10)]
     sites = editor.backbone.sites()
     assert {site.block for site in sites} == {0, 1, 2}
@@ -128,7 +128,7 @@ def test_windows_are_rounded_as_published(one: Editor) -> None:
     sites = one.backbone.sites()
     for steps, ratio, count in ((100, 0.29, 28), (30, 0.15, 4), (7, 1.0, 7), (9, 0.0, 0)):
         how = method(NAME, steps=steps, text_ratio=ratio, attention_ratio=ratio)
-        for control in how.controls(one.backbone):
+        for control in how.controls(running(one, inverted(one), how), None):
             on = [
                 k for k in range(steps) if any(control.wants(s, Step(k, steps, 0.5)) for s in sites)
             ]

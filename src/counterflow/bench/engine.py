@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from counterflow.bench.sets.cases import Case
+from counterflow.controls.blend import latent_mask
 from counterflow.edit.editor import Edit, Editor, Inversion
 from counterflow.errors import CounterflowError
 from counterflow.methods import registry
@@ -139,8 +141,12 @@ class Engine:
 
     def _edit(self, job: Job, inversion: Inversion) -> Outcome:
         _reset_memory()
-        edit = self.editor.edit(inversion, job.case.target, job.condition.method)
+        how = job.condition.method
+        mask = job.case.mask if how.needs_mask else None
+        edit = self.editor.edit(inversion, job.case.target, how, mask=mask)
         figures = self.figures(job.case, inversion, edit)
+        if edit.found is not None and job.case.mask is not None:
+            figures["mask IoU"] = overlap(edit.found, job.case.mask)
         figures["forwards"] = inversion.forwards / job.sharing + edit.forwards
         figures["seconds"] = inversion.seconds / job.sharing + edit.seconds
         figures["memory"] = _memory()
@@ -162,6 +168,13 @@ class Engine:
         if truth is not None and truth.size == source.size:
             figures |= _nearness(before, after, np.asarray(truth), region)
         return figures
+
+
+def overlap(found: Tensor, mask: np.ndarray) -> float:
+    """Intersection over union of a mask `[1, 1, h, w]`, in at .5, with the true one's cells."""
+    true = latent_mask(torch.from_numpy(mask), *found.shape[2:])[0, 0] > 0
+    inside = found[0, 0].cpu() >= 0.5
+    return float((inside & true).sum() / (inside | true).sum().clamp_min(1))
 
 
 def _nearness(

@@ -11,7 +11,7 @@ from counterflow.bench.stats import Interval, mean_interval, median_interval
 
 Better = Literal["higher", "lower"]
 Average = Literal["mean", "median"]
-Subject = Literal["edit", "model", "reconstruction", "cost"]
+Subject = Literal["edit", "model", "mask", "reconstruction", "cost"]
 NEED_JUDGE = ("success", "kept")
 
 
@@ -30,7 +30,8 @@ class Figure:
     average: Average = "mean"
     """How it is averaged over cases."""
     subject: Subject = "edit"
-    """What it says something of: an edit, the model whatever the edit, a reconstruction, a cost."""
+    """What it says something of: an edit, the model whatever the edit, a found mask, a reconstruction, a
+    cost."""
 
 
 FIGURES: dict[str, Figure] = {
@@ -71,6 +72,13 @@ FIGURES: dict[str, Figure] = {
         unit="dB",
         digits=1,
         subject="model",
+    ),
+    "mask IoU": Figure(
+        "Overlap of the mask that a method itself finds with the true region of the edit, in "
+        "latent cells: their intersection over their union.",
+        "higher",
+        high=1,
+        subject="mask",
     ),
     "SSIM": Figure(
         "Likeness of structure outside the edited region: 1 is identical.",

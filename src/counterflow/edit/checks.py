@@ -92,6 +92,12 @@ def check_fits(how: Method, before: Method, trajectory: Trajectory | None, recor
         )
 
 
+def check_mask(how: Method, given: bool) -> None:
+    """Refuse a method that needs a mask where there is none."""
+    if how.needs_mask and not given:
+        raise InputError(f"{how.name} edits inside a mask: give one")
+
+
 def check_seed(seed: int) -> None:
     """Refuse what no generator takes as a seed."""
     SEED.check("seed", seed)

@@ -18,7 +18,7 @@ from PIL import Image
 from counterflow import images
 from counterflow.backbones.base import Conditioning
 from counterflow.edit import masks, pictures, store
-from counterflow.edit.checks import check_seed, chosen, fitting
+from counterflow.edit.checks import check_mask, check_seed, chosen, fitting
 from counterflow.edit.generator import Generator
 from counterflow.edit.inversion import Inversion
 from counterflow.edit.result import Edit, Reconstruction, edits
@@ -99,15 +99,15 @@ class Editor(Generator):
             raise InputError("an edit needs a target")
         for target in targets:
             how.check_prompts(inversion.prompt, target)
-        opened = None
-        if mask is not None:
-            opened = pictures.cells(mask, inversion.picture.size, inversion.image)
+        check_mask(how, mask is not None)
         prompts = [self.embed(target) for target in targets]
         run = self._run("editing", inversion, how, prompts, seed, progress)
         run.begin = noise
+        if mask is not None:
+            run.mask = pictures.cells(mask, inversion.picture.size, inversion.image)
         known = inversion.trajectory if how.inversion else None
         try:
-            latents = base.edit(how, run, known, opened)
+            latents = base.edit(how, run, known)
         except NumericsError:
             inversion.features.clear()  # they may be what is not finite
             inversion.residuals.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -35,6 +36,8 @@ class Edit:
     """Character spans of the target prompt's words that the source prompt lacks."""
     cut: dict[str, str]
     """By tokenizer, the end of the target prompt, where it did not fit."""
+    found: Tensor | None = field(default=None, repr=False)
+    """The mask that the method found, `[1, 1, h, w]` from 0 to 1, the mean over its steps."""
     unknown: tuple[str, ...] = ()
     """Words of the target prompt that the model never learned, if its folder lists its words."""
 
@@ -65,6 +68,7 @@ def edits(
     """
     own, shared = run.own // len(images), run.forwards - run.own
     source = inversion.trajectory if method.follows else None
+    found = torch.stack(run.found).mean(0) if run.found else None
     return [
         Edit(
             image,
@@ -76,6 +80,7 @@ def edits(
             run.seconds / len(images),
             tuple(changed_words(inversion.prompt, prompt.prompt)),
             prompt.cut,
+            None if found is None else found[n : n + 1],
             prompt.unknown,
         )
         for n, (image, row, prompt) in enumerate(

@@ -59,6 +59,8 @@ class Method(Settings):
     paper: ClassVar[str]
     follows: ClassVar[bool] = False
     """Whether it edits along any trajectory: of a generated picture, or of an edit before."""
+    needs_mask: ClassVar[bool] = False
+    """Whether it edits nothing without a mask."""
 
     steps: int = setting(30, Integer(1, 1000), "Steps of the grid, N.")
 
@@ -92,8 +94,11 @@ class Method(Settings):
         """Which of the source's text rows each of a target's corresponds to."""
         return row_map(source, target)
 
-    def controls(self, backbone: Backbone) -> Sequence[Control]:
-        """What the target's conditional passes take from the source."""
+    def controls(self, run: Run, known: Any) -> Sequence[Control]:
+        """What the target's conditional passes take from the source; `known` as in `step`.
+
+        While the inversion records, `known` is None.
+        """
         return ()
 
     def invert(self, run: Run) -> Trajectory | None:
@@ -101,7 +106,7 @@ class Method(Settings):
         how = self.inversion
         if how is None:
             return None
-        with run.attached(self.controls(run.backbone) if self.records else (), run.features):
+        with run.attached(self.controls(run, None) if self.records else (), run.features):
             velocity = run.velocity(how.prompt, how.guidance)
             return invert(how.solver, velocity, run.image, run.grid, how.stop, run.done)
 
@@ -127,23 +132,23 @@ class Method(Settings):
 
 
 def edit(
-    method: Method, run: Run, known: Trajectory | None, mask: Tensor | None = None
+    method: Method, run: Run, known: Trajectory | None
 ) -> Float[Tensor, "n targets channels height width"]:
     """Run a method: every latent that the targets go through, from where they start to the image.
 
-    `mask` `[1, 1, h, w]` is 1 where latents may change. Raises NumericsError, naming the step, when
-    a latent is not finite.
+    Latents change inside `run.mask` only, if there is one. Raises NumericsError, naming the step,
+    when a latent is not finite.
     """
     features = run.features if method.keeps else Features(budget=0)
-    with run.attached(method.controls(run.backbone), features):
+    with run.attached(method.controls(run, known), features):
         x, state, first = method.start(run, known)
         latents = [x.expand(len(run.targets), *x.shape[1:])]
         run.expected = run.grid.steps - first
         for k in run.grid.toward_image(first):
             step = run.grid.step(k)
             x, state = method.step(run, known, latents[-1], state, step)
-            if mask is not None:
-                x = blend(x, method.outside(run, known, state, k + 1), mask)
+            if run.mask is not None:
+                x = blend(x, method.outside(run, known, state, k + 1), run.mask)
             latents.append(finite(x, step))
             run.done(step)
     return torch.stack(latents)

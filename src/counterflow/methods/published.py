@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from counterflow.backbones.base import Backbone, Conditioning, block_count
+from counterflow.backbones.base import Conditioning, block_count
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
 from counterflow.controls.rows import RowMap
 from counterflow.controls.text import TextControl
 from counterflow.kinds import Number, Window
 from counterflow.methods.base import Method
+from counterflow.methods.run import Run
 from counterflow.settings import setting
 
 
@@ -38,9 +39,9 @@ class Published(Method):
         """Steps with V from the source."""
         return self.rounded(self.attention_ratio)
 
-    def controls(self, backbone: Backbone) -> Sequence[Control]:
+    def controls(self, run: Run, known: Any) -> Sequence[Control]:
         """Both, as the code has them."""
-        but_last = range(block_count(backbone) - 1)
+        but_last = range(block_count(run.backbone) - 1)
         blocks = None if self.attention_everywhere else but_last
         return (
             TextControl(self.rounded(self.text_ratio), but_last, padding=True),

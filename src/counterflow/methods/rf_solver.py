@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from counterflow.backbones.base import Backbone, block_count
+from counterflow.backbones.base import block_count
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
 from counterflow.flow import Latent, Step
@@ -52,9 +52,9 @@ class RFSolver(Method):
         """Features of the inversion's evaluations, where any are used."""
         return self.inject > 0
 
-    def controls(self, backbone: Backbone) -> Sequence[Control]:
+    def controls(self, run: Run, known: Any) -> Sequence[Control]:
         """V of all rows by position, in late blocks, in the first steps."""
-        blocks = block_count(backbone)
+        blocks = block_count(run.backbone)
         last = range(blocks - max(1, round(self.late * blocks)), blocks)
         ratio = min(1.0, self.inject / self.steps)
         return (AttentionControl(ratio, ("v",), "all", last),)

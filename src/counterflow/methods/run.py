@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from counterflow.backbones.base import Backbone, Conditioning, Guidance, stacked
 from counterflow.controls.base import Control, Features, Part, Session, attach
@@ -53,6 +54,8 @@ class Run:
     begin: Latent | None = None
     """Noise that the targets start from in place of the source's, `[1, c, h, w]`."""
     seed: int = 0
+    mask: Tensor | None = None
+    """`[1, 1, h, w]`, 1 where latents may change; None for everywhere."""
     rows: int = ROWS
     label: str = ""
     expected: int = 0
@@ -64,6 +67,8 @@ class Run:
     """Those of them that are made for each target; the others are shared by all."""
     residuals: dict[int, float] = field(default_factory=dict)
     """By step, the relative fixed-point residual where it was measured."""
+    found: list[Tensor] = field(default_factory=list)
+    """A method's own masks, `[targets, 1, h, w]` from 0 to 1, as the method tells them."""
     errors: dict[int, float] = field(default_factory=dict)
     """By step, how far the compensated source landed from the next stored latent."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import shorten
-from typing import cast
+from typing import Any, cast
 
 from counterflow.backbones.base import ATTENTION, Backbone, Conditioning, block_count
 from counterflow.controls.align import Level, spelled
@@ -28,6 +28,7 @@ from counterflow.kinds import (
     WordWindows,
 )
 from counterflow.methods.base import Inverting, Method
+from counterflow.methods.run import Run
 from counterflow.settings import setting
 from counterflow.solvers.ddim import DDIM
 from counterflow.solvers.euler import Euler
@@ -120,7 +121,7 @@ class Controlled(Method):
         None, Numbers(), "Blocks with attention injection."
     )
 
-    def controls(self, backbone: Backbone) -> Sequence[Control]:
+    def controls(self, run: Run, known: Any) -> Sequence[Control]:
         """Both, as the settings have them."""
         words = dict(cast("tuple[tuple[str, Window], ...]", self.text_words))
         return (
