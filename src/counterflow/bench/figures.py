@@ -30,8 +30,7 @@ class Figure:
     average: Average = "mean"
     """How it is averaged over cases."""
     subject: Subject = "edit"
-    """What it says something of: an edit, the model whatever the edit, a found mask, a reconstruction, a
-    cost."""
+    """What it says something of: an edit, the model alone, a found mask, a reconstruction, a cost."""
 
 
 FIGURES: dict[str, Figure] = {
