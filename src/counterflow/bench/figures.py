@@ -30,7 +30,7 @@ class Figure:
     average: Average = "mean"
     """How it is averaged over cases."""
     subject: Subject = "edit"
-    """What it says something of: an edit, the model alone, a found mask, a reconstruction, a cost."""
+    """What it says something of: an edit, the model, a found mask, a reconstruction, a cost."""
 
 
 FIGURES: dict[str, Figure] = {
