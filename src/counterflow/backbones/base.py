@@ -71,7 +71,10 @@ class Conditioning:
 class Guidance(Protocol):
     """How a family guides a velocity by its prompt, at one scale, and what that costs."""
 
-    scale: float
+    @property
+    def scale(self) -> float:
+        """1 is the prompt alone."""
+        ...
 
     @property
     def forwards(self) -> int:

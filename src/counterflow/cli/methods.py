@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -37,13 +38,20 @@ def methods(
             else _facts(name) | {"settings": _settings(name)}
         )
     elif name is None:
-        header = ["name", "title", "inverts", "paper"]
-        rows = [row | {"inverts": "yes" if row["inverts"] else "no"} for row in _listed()]
-        show.table(header, [[row[key] for key in header] for row in rows])
-        print("\n`counterflow methods NAME` lists a method's settings.")
+        header = ["name", "title", "inverts", "mask", "forwards", "each further", "paper"]
+        show.table(header, [_row(facts) for facts in _listed()])
+        print(
+            "\nForwards of the network at the defaults, guidance as two: for the first target, the "
+            "inversion included, and for each further one.\n"
+            "`counterflow methods NAME` lists a method's settings."
+        )
     else:
         facts, rows = _facts(name), _settings(name)
-        print(f"{name}: {facts['title']}\n{facts['paper']}\n")
+        print(f"{name}: {facts['title']}\n{facts['paper']}")
+        print(
+            f"{facts['forwards']['first']} forwards, {facts['forwards']['further']} for each "
+            "further target\n"
+        )
         columns = ("name", "text", "values", "help")
         header = ["setting", "default", "values", "meaning"]
         show.table(header, [[row[key] for key in columns] for row in rows])
@@ -60,9 +68,18 @@ def _listed() -> Iterator[dict[str, Any]]:
             warnings.warn(f"method {name}: {error}", stacklevel=2)
 
 
+def _row(facts: dict[str, Any]) -> list[Any]:
+    """The line of a method in the list."""
+    inverts = "yes" if facts["inverts"] else "no"
+    mask = "needed" if facts["needs_mask"] else ""
+    cost = facts["forwards"]
+    return [facts["name"], facts["title"], inverts, mask, *cost.values(), facts["paper"]]
+
+
 def _facts(name: str) -> dict[str, Any]:
     """The entry of a method in the list."""
     from counterflow.methods import registry
+    from counterflow.methods.price import price
 
     entry, method = registry.entry(name), registry.method(name)
     return {
@@ -70,6 +87,8 @@ def _facts(name: str) -> dict[str, Any]:
         "title": entry.title or method.title,
         "paper": method.paper,
         "inverts": method.inversion is not None,
+        "needs_mask": method.needs_mask,
+        "forwards": asdict(price(method)),
         "doc": (type(method).__doc__ or "").strip(),
     }
 
@@ -103,7 +122,11 @@ def _page() -> Iterator[str]:
     for name in registry.METHODS:
         facts = _facts(name)
         yield f"## {name}\n"
-        yield f"{facts['title']}. {facts['paper']}.\n"
+        cost = facts["forwards"]
+        yield (
+            f"{facts['title']}. {facts['paper']}. {cost['first']} forwards, {cost['further']} for "
+            "each further target.\n"
+        )
         if settings := registry.entry(name).settings:
             kinds = {each.name: each.kind for each in registry.method(name).declared()}
             given = ", ".join(f"`{k}={kinds[k].write(v)}`" for k, v in settings.items())
