@@ -12,7 +12,18 @@ import warnings
 
 import typer
 
-from counterflow.cli import bench, cost, edit, inversions, methods, replay, report, system, toybox
+from counterflow.cli import (
+    bench,
+    cost,
+    edit,
+    inversions,
+    methods,
+    replay,
+    report,
+    system,
+    toybox,
+    tune,
+)
 from counterflow.errors import CounterflowError
 
 app = typer.Typer(
@@ -27,6 +38,7 @@ inversions.register(app)
 replay.register(app)
 methods.register(app)
 bench.register(app)
+tune.register(app)
 cost.register(app)
 report.register(app)
 system.register(app)

@@ -63,6 +63,13 @@ def bench(
             "may be repeated.",
         ),
     ] = None,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(help="Settings that `tune` found: the file; its methods if no --method."),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="With --tuned, most forwards of the settings.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Number of cases, taken from all kinds in turn.")
     ] = None,
@@ -82,7 +89,7 @@ def bench(
     json: Json = False,
 ) -> None:
     """Run methods over a benchmark; the same command continues an interrupted run."""
-    conditions = _conditions(method or ["ftedit"], change or [])
+    conditions = _conditions(method, change or [], tuned, budget)
     from counterflow.backbones.registry import check_options, identify
 
     check_options(model, device, dtype)
@@ -101,7 +108,7 @@ def bench(
         first_seed = seed if cases == sets.TOYPIE else None
         facts = run.describe(setup, identify(model), sets.label(cases), first_seed, limit)
         plan = dict.fromkeys(conditions, chosen)
-        many = _workers(workers, model, device)
+        many = worker_count(workers, model, device)
         with locked(output):
             results = run.run(output, facts, plan, setup, many, progress)
     if sheet is not None:
@@ -160,7 +167,7 @@ def experiments(
     from counterflow.toybox import judge
     from counterflow.writing import save_bytes_atomically
 
-    setup, many = Setup(model, device, dtype), _workers(workers, model, device)
+    setup, many = Setup(model, device, dtype), worker_count(workers, model, device)
     sample = run.Sample(setup, identify(model), seed, count, steps, many)
     with locked(output), show.progress() as progress:
         findings = run.run(chosen, sample, output, progress)
@@ -179,11 +186,21 @@ def experiments(
     print(f"\n{output / 'experiments.html'}")
 
 
-def _conditions(names: list[str], changes: list[str]) -> list[Condition]:
-    """The chosen methods, each with the settings for all methods and its own."""
+def _conditions(
+    chosen: list[str] | None, changes: list[str], tuned: Path | None, budget: int | None
+) -> list[Condition]:
+    """The chosen methods: with tuned settings, then those for all methods, then their own."""
     from counterflow.bench.engine import Condition
     from counterflow.methods import registry
 
+    found: dict[str, dict[str, str]] = {}
+    if tuned is not None:
+        from counterflow.bench.tune import record
+
+        found = record.read(tuned, budget)
+    elif budget is not None:
+        raise InputError("--budget bounds the settings of --tuned: give that too")
+    names = chosen or list(found) or ["ftedit"]
     if "all" in names:
         names = list(registry.entries())
     if len(set(names)) < len(names):
@@ -201,11 +218,15 @@ def _conditions(names: list[str], changes: list[str]) -> list[Condition]:
                 f"--set {name}:{setting} is for a method that is not run; add --method {name}"
             )
     shared = pairs(for_all)
-    variants = [registry.variant(name, shared | pairs(for_one[name])) for name in names]
+    variants = [
+        registry.variant(name, found.get(name, {}) | shared | pairs(for_one[name]))
+        for name in names
+    ]
     return [Condition(each.name, each.title, each.method) for each in variants]
 
 
-def _workers(count: int | None, model: str, device: str | None) -> int:
+def worker_count(count: int | None, model: str, device: str | None) -> int:
+    """Number of processes; InputError for fewer than one."""
     if count is not None and count < 1:
         raise InputError(f"--workers is 1 or more, not {count}")
     from counterflow.backbones.registry import pick_device
