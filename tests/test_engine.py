@@ -106,7 +106,7 @@ def test_an_inversion_is_shared_and_costs_are_those_of_a_condition_alone(
         condition("ftedit", steps=2, iterations=1, compensate="both"),
         condition("fixed-point", steps=2, iterations=1),
     ]
-    assert len({each.sharing_key for each in conditions}) == 1
+    assert len({each.method.sharing_key for each in conditions}) == 1
     alone = [outcomes(Engine(editor), [case], each)[0] for each in conditions]
     inverted = []
     invert = editor.invert
@@ -122,7 +122,7 @@ def test_what_records_shares_with_nothing() -> None:
     """DirectEdit takes features from its own inversion, Euler's though it is."""
     recording, euler = condition("directedit", steps=3), condition("euler", steps=3)
     assert recording.method.inversion == euler.method.inversion
-    assert recording.sharing_key != euler.sharing_key
+    assert recording.method.sharing_key != euler.method.sharing_key
 
 
 def test_names_of_conditions() -> None:

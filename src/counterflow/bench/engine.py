@@ -38,14 +38,6 @@ class Condition:
     compensated: bool | None = None
     """For a reconstruction, whether with velocity compensation; None for an edit."""
 
-    @property
-    def sharing_key(self) -> Any:
-        """Equal for conditions that one inversion of a picture serves.
-
-        A method that takes its features from its own inversion shares with nothing else.
-        """
-        return self.method if self.method.records else self.method.inversion
-
 
 def condition(name: str, compensated: bool | None = None, **settings: Any) -> Condition:
     """A method of the registry with settings; equal settings give an equal name."""

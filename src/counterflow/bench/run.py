@@ -84,7 +84,7 @@ def _tasks(folder: Path, plan: Plan) -> list[Task]:
         for case in cases:
             order.setdefault(case.group, len(order))
             if _missing(folder / condition.name / f"{case.name}.json"):
-                key = case.group, condition.sharing_key
+                key = case.group, condition.method.sharing_key
                 tasks.setdefault(key, []).append(Job(case, condition, sizes[case.group]))
     ordered = sorted(tasks.values(), key=lambda jobs: order[jobs[0].case.group])
     return [tuple(jobs) for jobs in ordered]

@@ -14,6 +14,7 @@ import typer
 
 from counterflow.cli import (
     bench,
+    compare,
     cost,
     edit,
     inversions,
@@ -38,6 +39,7 @@ inversions.register(app)
 replay.register(app)
 methods.register(app)
 bench.register(app)
+compare.register(app)
 tune.register(app)
 cost.register(app)
 report.register(app)

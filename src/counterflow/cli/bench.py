@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from counterflow.bench.engine import Condition
     from counterflow.bench.results import Bench
     from counterflow.bench.sets.cases import Case
+    from counterflow.methods.registry import Variant
 
 TOYPIE_SEED = 10_000
 MOST = 160
@@ -186,11 +187,17 @@ def experiments(
     print(f"\n{output / 'experiments.html'}")
 
 
-def _conditions(
-    chosen: list[str] | None, changes: list[str], tuned: Path | None, budget: int | None
-) -> list[Condition]:
-    """The chosen methods: with tuned settings, then those for all methods, then their own."""
+def _conditions(*chosen: Any) -> list[Condition]:
+    """What `variants` chose, as conditions of a run."""
     from counterflow.bench.engine import Condition
+
+    return [Condition(each.name, each.title, each.method) for each in variants(*chosen)]
+
+
+def variants(
+    chosen: list[str] | None, changes: list[str], tuned: Path | None, budget: int | None
+) -> list[Variant]:
+    """The chosen methods: with tuned settings, then those for all methods, then their own."""
     from counterflow.methods import registry
 
     found: dict[str, dict[str, str]] = {}
@@ -218,11 +225,10 @@ def _conditions(
                 f"--set {name}:{setting} is for a method that is not run; add --method {name}"
             )
     shared = pairs(for_all)
-    variants = [
+    return [
         registry.variant(name, found.get(name, {}) | shared | pairs(for_one[name]))
         for name in names
     ]
-    return [Condition(each.name, each.title, each.method) for each in variants]
 
 
 def worker_count(count: int | None, model: str, device: str | None) -> int:

@@ -84,6 +84,14 @@ class Method(Settings):
         """Whether the inversion's own evaluations give the source features."""
         return False
 
+    @property
+    def sharing_key(self) -> object:
+        """Equal for methods that one inversion of a picture serves.
+
+        A method that takes its features from its own inversion shares with nothing else.
+        """
+        return self if self.records else self.inversion
+
     def check_model(self, backbone: Backbone) -> None:
         """Refuse, with InputError, what a model cannot do, before any work is done."""
 

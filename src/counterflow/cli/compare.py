@@ -1,0 +1,156 @@
+"""`compare`: one picture by many methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from counterflow.cli import show
+from counterflow.cli.bench import variants
+from counterflow.cli.options import Device, Dtype, ImageArg, Json, Model, Seed, Source
+from counterflow.cli.outputs import check_distinct, check_output
+from counterflow.errors import InputError
+
+if TYPE_CHECKING:
+    from counterflow.edit.compare import Compared
+    from counterflow.edit.job import Job
+
+COLUMNS = 6
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command."""
+    app.command()(compare)
+
+
+def compare(
+    image: ImageArg,
+    source: Source,
+    target: Annotated[str, typer.Option(help="A sentence that describes the edited picture.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--methods", "--method", help="all, or some, as flowedit,ftedit."),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting of every method, as steps=10, or of one, as euler:steps=10; "
+            "may be repeated.",
+        ),
+    ] = None,
+    tuned: Annotated[
+        Path | None, typer.Option(help="A file of settings that `tune` found.")
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="With --tuned, most forwards of the settings.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="White where edits may change the picture.")
+    ] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="A PNG of the source and every edit, side by side.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder for each method's PNG.")
+    ] = None,
+    seed: Seed = 0,
+    model: Model = "toybox",
+    device: Device = None,
+    dtype: Dtype = None,
+    json: Json = False,
+) -> None:
+    """Edit one picture by many methods, side by side."""
+    names = [name for each in method or ["all"] for name in each.split(",") if name]
+    chosen = variants(names, change or [], tuned, budget)
+    from counterflow.edit.job import Job, ModelChoice
+
+    if grid is None and output is None and not json:
+        raise InputError("--grid FILE draws the edits side by side, -o FOLDER keeps each: give one")
+    choice = ModelChoice(model, device, dtype, seed)
+    job = Job(image, source, choice, mask=mask)
+    if job.stored:
+        raise InputError("compare takes a picture: each method inverts it for itself")
+    if not target.strip():
+        raise InputError("--target is empty: say in a sentence what the picture should become")
+    places = {each.name: output / f"{each.name}.png" for each in chosen} if output else {}
+    outputs = [*places.values(), *([grid] if grid else [])]
+    for path in outputs:
+        check_output(path)
+    check_distinct(outputs, [image, mask])
+    job.open()
+    assert job.picture is not None, "it is open"
+    from counterflow.edit.compare import compare as run
+    from counterflow.images import save_png
+
+    results = []
+    with show.progress() as progress:
+        editor = job.model.load()
+        prompts = (source, target)
+        for each in run(editor, job.picture, *prompts, chosen, job.inside, seed, progress):
+            results.append(each)
+            if each.edit is not None and each.name in places:
+                path = places[each.name]
+                save_png(each.edit.image, path, _record(job, each, path, target))
+    if grid is not None:
+        _draw(grid, job, results, target)
+    if json:
+        show.as_json({"source": source, "target": target, "methods": [*map(_facts, results)]})
+    else:
+        header = ["method", "forwards", "seconds", "PSNR, dB"]
+        made = [each for each in results if each.error is None]
+        show.table(header, [[e.name, e.forwards, e.seconds, e.psnr] for e in made])
+        for each in results:
+            if each.error is not None:
+                print(f"{each.name}: {each.error}")
+        print("\nPSNR is likeness to the source" + (" outside the mask." if mask else "."))
+    if all(each.error is not None for each in results):
+        raise InputError(f"no method made an edit; {results[0].name}: {results[0].error}")
+
+
+def _facts(each: Compared) -> dict[str, Any]:
+    """A method in `--json`."""
+    return {
+        "name": each.name,
+        "title": each.title,
+        "settings": each.method.to_dict(),
+        "forwards": each.forwards,
+        "seconds": each.seconds,
+        "PSNR": each.psnr,
+        "error": each.error,
+    }
+
+
+def _record(job: Job, each: Compared, path: Path, target: str) -> dict[str, Any]:
+    """What a picture's PNG carries: that of `edit` by this method."""
+    from counterflow.edit.job import Job
+    from counterflow.edit.plan import Plan
+
+    own = Job(
+        job.image,
+        job.source,
+        job.model,
+        each.method.name,
+        each.method.to_dict(),
+        mask=job.mask,
+        digests=job.digests,
+    )
+    return own.record("edit", path, **Plan([target]).record(0))
+
+
+def _draw(path: Path, job: Job, results: list[Compared], target: str) -> None:
+    """The source, and every edit under its method's name and its forwards."""
+    from counterflow.controls.align import changed_words
+    from counterflow.images import save_png
+    from counterflow.sheet import Cell, sheet
+
+    assert job.picture is not None and job.source is not None, "it is open"
+    said = f"{job.source} becomes "
+    marked = [(len(said) + a, len(said) + b) for a, b in changed_words(job.source, target)]
+    cells = [Cell(job.picture, said + target, marked, "source")]
+    for each in results:
+        if each.edit is not None:
+            cells.append(Cell(each.edit.image, f"{each.forwards} forwards", title=each.name))
+    save_png(sheet(cells, columns=min(len(cells), COLUMNS)), path, None)

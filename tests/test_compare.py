@@ -1,0 +1,98 @@
+"""One picture by many methods: `counterflow compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from counterflow.edit.compare import compare
+from counterflow.edit.editor import Editor
+from counterflow.errors import InputError
+from counterflow.images import load
+from counterflow.methods import registry
+from counterflow.methods.registry import Variant
+from tools import PROMPT, SOURCE, TARGET, TARGETS, Run, refused
+
+SHORT = ["--set", "steps=4"]
+
+
+def args(picture: Path, model: str, *more: str | Path) -> list[str | Path]:
+    words = ["--source", PROMPT, "--target", TARGET]
+    return ["compare", picture, *words, "--model", model, *SHORT, *more]
+
+
+def test_a_comparison_is_each_methods_own_edit(
+    picture: Path, model: str, run: Run, tmp_path: Path
+) -> None:
+    """Pictures, forwards and settings are those of `edit`; the grid shows all."""
+    grid, folder = tmp_path / "grid.png", tmp_path / "each"
+    some = "euler,flowedit,ftedit"
+    code, out, err = run(
+        *args(picture, model, "--methods", some, "--grid", grid, "-o", folder, "--json")
+    )
+    assert (code, err) == (0, "")
+    told = json.loads(out)["methods"]
+    assert [each["name"] for each in told] == [f"{n},steps=4" for n in some.split(",")]
+    for each, name in zip(told, some.split(","), strict=True):
+        alone = tmp_path / f"{name}.png"
+        command = [
+            ["edit" if a == "compare" else a for a in args(picture, model, "--method", name)]
+        ]
+        code, out, _ = run(*command[0], "-o", alone, "--json")
+        assert code == 0
+        report = json.loads(out)
+        assert each["forwards"] == report["inversion"]["forwards"] + report["edits"][0]["forwards"]
+        beside = folder / f"{each['name']}.png"
+        assert np.array_equal(np.asarray(Image.open(alone)), np.asarray(Image.open(beside)))
+        assert each["settings"]["steps"] == 4 and each["PSNR"] > 0
+        assert run("replay", beside, "-o", tmp_path / "again.png")[0] == 0
+    assert Image.open(grid).width > 3 * 200
+
+
+def test_a_method_that_fails_stops_no_other(one: Editor, picture: Path) -> None:
+    """Its error stands in its place."""
+    good = registry.method("euler", steps=3)
+    bad = registry.method("ftedit", steps=3, text_blocks=(99,))
+    both = [Variant("bad", "Bad", bad), Variant("good", "Good", good)]
+    seen: list[tuple[str, int, int]] = []
+    progress = lambda *told: seen.append(told)
+    first, second = compare(one, load(picture), SOURCE, TARGETS[0], both, progress=progress)
+    assert first.edit is None and "99" in str(first.error)
+    assert second.edit is not None and second.error is None
+    assert seen == [("methods", 1, 2), ("methods", 2, 2)]
+
+
+def test_equal_inversions_are_made_once_and_told_in_full(one: Editor, picture: Path) -> None:
+    """As if each method were run alone."""
+    named = [registry.variant(name, {"steps": "3"}) for name in ("euler", "directedit", "ode")]
+    costs = [each.forwards for each in compare(one, load(picture), SOURCE, TARGETS[0], named)]
+    assert costs == [9, 9, 9]
+
+
+def test_bad_input_is_refused(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
+    grid = ["--grid", tmp_path / "g.png"]
+    refused(run(*args(picture, model, "--method", "euler")), 2, "--grid")
+    refused(run(*args(picture, "/nowhere", *grid, "--methods", "nope")), 2, "nope", "ftedit")
+    some = ["--methods", "euler"]
+    refused(run(*args(picture, "/nowhere", "--grid", "g.jpg", *some)), 2, ".png")
+    refused(run(*args(picture, model, *grid, *some, "--budget", "9")), 2, "--tuned")
+    refused(run(*args(tmp_path / "x.safetensors", model, *grid, *some)), 2, "picture")
+    every = run(*args(picture, model, *grid, "--method", "ftedit", "--set", "text_blocks=99"))
+    assert every[0] == 2 and "no method made an edit" in every[2]
+
+
+def test_a_method_that_needs_a_mask_says_so(
+    one: Editor, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Python, before anything is computed."""
+    how = registry.method("euler", steps=3)
+    monkeypatch.setattr(type(how), "needs_mask", True)
+    inversion = one.invert(load(picture), SOURCE, how)
+    with pytest.raises(InputError, match="mask"):
+        one.edit(inversion, TARGETS[0])
+    inside = np.ones((128, 128), bool)
+    assert one.edit(inversion, TARGETS[0], mask=inside).forwards > 0
