@@ -159,6 +159,58 @@ def rows(names: Sequence[str], intervals: Sequence[Interval], label: str) -> str
         return svg(figure, label)
 
 
+@dataclass(frozen=True)
+class Priced:
+    """A named value with its interval, and what it costs."""
+
+    label: str
+    cost: float
+    value: Interval
+    best: bool
+    """Whether it lies on the front."""
+
+
+def fronts(panels: Sequence[tuple[str, Sequence[Priced]]]) -> str:
+    """Values over costs, a panel for each; the front as steps, its points named in full ink."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 4.4 * len(panels)), layout="constrained")
+        FigureCanvasSVG(figure)
+        drawn = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        for axes, (name, points) in zip(drawn, panels, strict=True):
+            axes.grid(True)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+            there = [p for p in points if p.value.estimate is not None]
+            for point in there:
+                shade = COLOURS[1] if point.best else COLOURS[5]
+                axes.errorbar(
+                    [point.cost],
+                    [point.value.estimate],
+                    yerr=_reach([point.value]),
+                    fmt="o",
+                    color=shade,
+                    markersize=5 if point.best else 3.5,
+                    elinewidth=0.8,
+                )
+                axes.annotate(
+                    point.label,
+                    (point.cost, point.value.estimate or 0.0),
+                    xytext=(4, 3),
+                    textcoords="offset points",
+                    fontsize=8 if point.best else 6.5,
+                    alpha=1 if point.best else 0.75,
+                )
+            line = sorted((p.cost, p.value.estimate) for p in there if p.best)
+            if line:
+                end = max(p.cost for p in there)
+                xs, ys = [*(x for x, _ in line), end], [*(y for _, y in line), line[-1][1]]
+                axes.step(xs, ys, where="post", color=COLOURS[1], linewidth=1)
+            axes.set(xlabel="forwards per edit", ylabel=name)
+            axes.margins(0.08)
+        return svg(figure, f"{', '.join(label for label, _ in panels)} over forwards")
+
+
 def svg(figure: Figure, title: str) -> str:
     """A figure as one SVG element that scales with the page; `title` is read to who cannot see."""
     buffer = io.StringIO()
