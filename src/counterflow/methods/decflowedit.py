@@ -7,7 +7,6 @@ arXiv 2609.34237. No code is published; what the text leaves open is said in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch.nn.functional import avg_pool2d
@@ -16,8 +15,7 @@ from counterflow.errors import InputError
 from counterflow.flow import Latent
 from counterflow.kinds import Flag, Number, Share, Window
 from counterflow.methods.base import walk
-from counterflow.methods.flowedit import FlowEdit
-from counterflow.methods.masked import Masked
+from counterflow.methods.masked import Masked, Watched
 from counterflow.methods.masks import Map, between
 from counterflow.methods.run import Run
 from counterflow.settings import setting
@@ -44,13 +42,11 @@ class DecFlowEdit(Masked):
             raise InputError(f"with n_max {self.n_max} no step is made within the mask's window")
 
     @property
-    def unguided(self) -> FlowEdit:
+    def unguided(self) -> Watched:
         """The first edit."""
         steps = max(1, int(self.first_share * self.steps))
         made = max(1, round(min(self.n_max, self.steps) * steps / self.steps))
-        return FlowEdit(
-            steps, made, source_guidance=1.0, guidance=1.0, fixed_noise=self.fixed_noise
-        )
+        return Watched(steps, made, source_guidance=1, guidance=1, fixed_noise=self.fixed_noise)
 
     def summed(self, k: int) -> bool:
         """Whether the window takes in step `k` of the first edit: 17 to 38 of the last 33 of 50."""
@@ -60,12 +56,12 @@ class DecFlowEdit(Masked):
 
     def find(self, run: Run) -> Map:
         """The sum's length, smoothed, between its outer tenths."""
-        edit, grid = self.unguided, run.backbone.grid(self.unguided.steps, run.size)
+        edit = self.unguided
         run.expected = edit.n_max + min(self.n_max, self.steps)
-        with run.over(grid):
-            latents = pairwise(walk(edit, run, None))
-            moved = enumerate(latents, grid.steps - edit.n_max)
-            kept = [(b - a) / grid.width(k) for k, (a, b) in moved if self.summed(k)]
+        with run.over(run.backbone.grid(edit.steps, run.size)):
+            for _ in walk(edit, run, None):
+                pass
+        kept = [change for k, change in edit.changes.items() if self.summed(k)]
         if self.reseed:
             run.reseed()
         smooth = avg_pool2d(torch.stack(kept).sum(0).norm(dim=1, keepdim=True), 5, 1, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from counterflow.flow import Latent, OneLatent, Step
@@ -44,3 +44,15 @@ class Masked(FlowEdit):
     def outside(self, run: Run, known: None, state: Any, k: int) -> OneLatent:
         """FlowEdit's."""
         return super().outside(run, known, state[1], k)
+
+
+@dataclass(frozen=True)
+class Watched(FlowEdit):
+    """FlowEdit that keeps its differences, by step."""
+
+    changes: dict[int, Latent] = field(default_factory=dict, repr=False, compare=False)
+
+    def change(self, run: Run, x: Latent, noises: list[OneLatent], step: Step) -> Latent:
+        """FlowEdit's."""
+        self.changes[step.index] = super().change(run, x, noises, step)
+        return self.changes[step.index]
