@@ -59,7 +59,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
         },
         (0, 16, 8),
     ),
-    ("dvrf", {}, (0, 19, 9)),
+    ("dvrf", {}, (0, 20, 10)),
     ("decflowedit", {"n_max": 3, "guidance": 5.5, "softness": 0.3}, (0, 18, 9)),
     (
         "decflowedit",
