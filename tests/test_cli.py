@@ -36,7 +36,10 @@ def test_edit_json(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
     assert 0 < report["inversion"]["residual"] < 10
     (edit,) = report["edits"]
     assert (edit["target"], edit["forwards"]) == (TARGET, 12)
-    assert Image.open(edit["image"]).size == (128, 128)
+    assert edit["found"] is None and Image.open(edit["image"]).size == (128, 128)
+    more = ["--method", "uniedit", "--source", PROMPT, "--target", TARGET, "-o", output, "--json"]
+    found = json.loads(run("edit", picture, "--model", model, "--steps", "3", *more)[1])
+    assert 0 < found["edits"][0]["found"] < 1, "the share inside the mask that it found"
 
 
 def test_json_measures_the_source_without_controls(

@@ -29,6 +29,9 @@ PUBLISHED = (
     "steerflow",
     "chordedit",
     "dvrf",
+    "decflowedit",
+    "decflowedit-short",
+    "fusionedit",
 )
 FEW: dict[str, dict[str, Any]] = {"chordedit": {"steps": 1}, "dnaedit": {"skip_steps": 1}}
 every_published = pytest.mark.parametrize("name", PUBLISHED)
@@ -48,6 +51,9 @@ def inverted(editor: Editor, name: str, **settings: Any) -> Inversion:
         ("dnaedit", {"eta": 1.0, "guidance": 2.5, "source_guidance": 2.5, "skip_steps": 0}),
         ("dvrf", {"guidance": 6.0}),
         ("dvrf", {"guidance": 1.0, "source_guidance": 1.0, "drift": 0.0, "n_avg": 2}),
+        ("decflowedit", {"source_guidance": 4.0, "guidance": 4.0}),
+        ("decflowedit-short", {"source_guidance": 2.0, "guidance": 2.0, "n_avg": 2}),
+        ("fusionedit", {"source_guidance": 2.0, "guidance": 2.0}),
         ("chordedit", {"last_sigma": 0}),
         ("chordedit", {"last_sigma": 0, "guidance": 4.0, "n_avg": 2}),
     ],

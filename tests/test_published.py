@@ -10,10 +10,12 @@ import torch
 from counterflow.edit.editor import Editor
 from counterflow.methods.registry import method
 from counterflow.toybox.render import render
-from oracles_more import ORACLES
+from oracles_masks import ORACLES as MASKED
+from oracles_more import ORACLES as OTHERS
 from tools import SCENE, SOURCE, TARGETS, distance, hooks, watched
 
 SEED = 7
+ORACLES = OTHERS | MASKED
 CASES: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
     ("sdedit", {"n_start": 3}, (0, 6, 6)),
     ("sdedit", {"n_start": 9, "guidance": 1.0}, (0, 5, 5)),
@@ -58,6 +60,20 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
         (0, 16, 8),
     ),
     ("dvrf", {}, (0, 20, 10)),
+    ("decflowedit", {"n_max": 3, "guidance": 5.5, "softness": 0.3}, (0, 18, 9)),
+    (
+        "decflowedit",
+        {"first_share": 0.5, "reseed": True, "n_avg": 2, "guidance": 5.5, "softness": 0.3},
+        (0, 44, 22),
+    ),
+    (
+        "decflowedit",
+        {"window": 0.4, "threshold": 0.3, "softness": 0.4, "n_min": 2, "fixed_noise": True}
+        | {"guidance": 5.5},
+        (0, 26, 15),
+    ),
+    ("fusionedit", {"n_max": 3}, (0, 52, 26)),
+    ("fusionedit", {"maps": 2, "map_step": 1, "n_min": 2, "guidance": 1.0}, (0, 19, 9)),
     ("dvrf", {"n_avg": 2, "source_guidance": 1.0, "guidance": 5.0, "drift": 0.4}, (0, 30, 20)),
 ]
 """Settings, and the forwards of the inversion, of the first target and of each further one."""
@@ -125,6 +141,16 @@ def test_every_setting_of_a_published_method_decides(one: Editor, name: str) -> 
         "last_sigma": 0.0,
         "n_avg": 2,
         "drift": 0.0,
+        "n_max": 3,
+        "n_min": 1,
+        "fixed_noise": True,
+        "first_share": 0.5,
+        "window": (0.0, 0.4),
+        "threshold": 0.3,
+        "softness": 0.3,
+        "reseed": True,
+        "maps": 2,
+        "map_step": 1,
     }
     few = {"chordedit": {"steps": 1}, "dnaedit": {"steps": 5, "skip_steps": 1}}
     base = method(name, **few.get(name, {"steps": 5}))
@@ -135,6 +161,6 @@ def test_every_setting_of_a_published_method_decides(one: Editor, name: str) -> 
 
     usual = made(base)
     for each in base.declared():
-        if each.name != "steps":
+        if each.name not in ("steps", "map_step"):  # in `test_found` that one
             changed = made(base.but(**{each.name: others[each.name]}))
             assert distance(changed, usual) > 1e-5, each.name

@@ -176,6 +176,24 @@ def test_reconstructions_have_a_section_of_their_own(few: Path) -> None:
     assert "Reconstructions" in text and "All edits" not in text and "34.5" in text
 
 
+def test_masks_that_methods_find_have_a_section(few: Path) -> None:
+    """A row for those that find one, over what is measured; none without."""
+    assert "Masks" not in report(few).read_text("utf-8")
+    bench = read(few)
+    firm = next(m for m in bench.methods if m.name == "firm")
+    shares = [None, *(0.1 * n for n in range(1, len(firm.results)))]
+    for result, share in zip(firm.results, shares, strict=True):
+        write_result(few, "firm", replace(result, figures=result.figures | {"mask IoU": share}))
+    text = report(few).read_text("utf-8")
+    Seen(text)
+    section = text[text.index("<h2>Masks") :].partition("<section")[0]
+    assert "laid over the true region" in section and "mask IoU" in section
+    cell = cell_text(mean_interval(shares), Column.of("mask IoU"))
+    rows = re.findall(r'<th scope="row">([^<]+)</th>\s*<td>10</td>\s*<td>(.*?)</td>', section, re.S)
+    assert [title for title, _ in rows] == [firm.title]
+    assert cell.main in rows[0][1] and str(cell.bounds) in rows[0][1]
+
+
 def test_an_uneven_run_is_not_unfinished(few: Path) -> None:
     """Experiments give methods different cases."""
     bench = read(few)

@@ -37,6 +37,7 @@ def edit_report(
             "image": str(path),
             "forwards": e.forwards,
             "seconds": e.seconds,
+            "found": None if e.found is None else float((e.found >= 0.5).float().mean()),
             "cut": e.cut,
             "unknown": list(e.unknown),
         }

@@ -6,7 +6,7 @@ inversion that it needs, where an edit starts, and one `step`, written as its pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -149,14 +149,19 @@ def edit(
     """
     features = run.features if method.keeps else Features(budget=0)
     with run.attached(method.controls(run, known), features):
-        x, state, first = method.start(run, known)
-        latents = [x.expand(len(run.targets), *x.shape[1:])]
-        run.expected = run.grid.steps - first
-        for k in run.grid.toward_image(first):
-            step = run.grid.step(k)
-            x, state = method.step(run, known, latents[-1], state, step)
-            if run.mask is not None:
-                x = blend(x, method.outside(run, known, state, k + 1), run.mask)
-            latents.append(finite(x, step))
-            run.done(step)
-    return torch.stack(latents)
+        return torch.stack(list(walk(method, run, known)))
+
+
+def walk(method: Method, run: Run, known: Any) -> Iterator[Latent]:
+    """The latents of `edit` one after another; a method may walk another's steps so."""
+    x, state, first = method.start(run, known)
+    x = x.expand(len(run.targets), *x.shape[1:])
+    yield x
+    run.expected = max(run.expected, run.made + run.grid.steps - first)
+    for k in run.grid.toward_image(first):
+        step = run.grid.step(k)
+        x, state = method.step(run, known, x, state, step)
+        if run.mask is not None:
+            x = blend(x, method.outside(run, known, state, k + 1), run.mask)
+        yield finite(x, step)
+        run.done(step)

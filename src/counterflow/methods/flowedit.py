@@ -50,21 +50,23 @@ class FlowEdit(Method):
         """One step along the difference of velocities, or the last ones by plain sampling."""
         s, ds, left = step.sigma, run.grid.width(step.index), run.grid.steps - step.index
         if left > self.n_min:
-            change = 0.0
-            for noise in noises:
-                z = run.noised(noise, s)
-                v_source, v_target = run.velocities(
-                    step,
-                    run.of_source(z, self.source_guidance),
-                    run.of_target(x + z - run.image, self.guidance),
-                )
-                change = change + (v_target - v_source) / self.n_avg
-            x = x + ds * change
+            x = x + ds * self.change(run, x, noises, step)
             return x, noises if self.fixed_noise or left == 1 else self._noises(run)
         if left == self.n_min:  # from the edit to a noisy picture of it
             x = x + run.noised(noises[0], s) - run.image
         (v,) = run.velocities(step, run.of_target(x, self.guidance))
         return x + ds * v, noises
+
+    def change(self, run: Run, x: Latent, noises: list[OneLatent], step: Step) -> Latent:
+        """The difference of velocities, the mean over the noises."""
+        total = 0 * x
+        for noise in noises:
+            z = run.noised(noise, step.sigma)
+            source = run.of_source(z, self.source_guidance)
+            target = run.of_target(x + z - run.image, self.guidance)
+            v_source, v_target = run.velocities(step, source, target)
+            total = total + (v_target - v_source) / self.n_avg
+        return total
 
     def outside(self, run: Run, known: None, noises: list[OneLatent], k: int) -> OneLatent:
         """The picture, or while sampling the noised picture."""

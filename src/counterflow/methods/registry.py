@@ -38,6 +38,7 @@ class Entry:
 
 
 FTEDIT = "counterflow.methods.ftedit:FTEdit"
+DECFLOWEDIT = "counterflow.methods.decflowedit:DecFlowEdit"
 ODE = "counterflow.methods.ode:ODE"
 
 METHODS: dict[str, Entry] = {
@@ -75,6 +76,13 @@ METHODS: dict[str, Entry] = {
     "steerflow": Entry("counterflow.methods.steerflow:SteerFlow"),
     "chordedit": Entry("counterflow.methods.chordedit:ChordEdit"),
     "dvrf": Entry("counterflow.methods.dvrf:DVRF"),
+    "decflowedit": Entry(DECFLOWEDIT),
+    "decflowedit-short": Entry(
+        DECFLOWEDIT,
+        "DecFlowEdit with a quarter of the steps in its first edit",
+        {"first_share": 0.25},
+    ),
+    "fusionedit": Entry("counterflow.methods.fusionedit:FusionEdit"),
     "ode": Entry(ODE),
     "euler": Entry(ODE, "Euler inversion, the target prompt alone", {"solver": "euler"}),
     "ddim": Entry(ODE, "DDIM inversion, the target prompt alone", {"solver": "ddim"}),

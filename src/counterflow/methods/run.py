@@ -75,7 +75,7 @@ class Run:
     def __post_init__(self) -> None:
         self.session = Session((), (), self.features)
         self._began = time.perf_counter()
-        self._steps = 0
+        self.made = 0
         self._generator = torch.Generator().manual_seed(self.seed)
         self._stacks: dict[tuple[tuple[Branch, int, float], ...], Conditioning] = {}
 
@@ -83,6 +83,20 @@ class Run:
     def seconds(self) -> float:
         """Since the run began."""
         return time.perf_counter() - self._began
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Rows and columns of latent cells in one token."""
+        side = self.backbone.multiple
+        _, rows, columns = self.backbone.latent_shape((side, side))
+        return rows, columns
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The picture's, (width, height), as the model works on it."""
+        (rows, columns), (height, width) = self.patch, self.image.shape[2:]
+        side = self.backbone.multiple
+        return width // columns * side, height // rows * side
 
     def of_source(
         self,
@@ -162,6 +176,10 @@ class Run:
         generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
         return torch.randn(self.image.shape, generator=generator).to(self.image)
 
+    def reseed(self) -> None:
+        """From now on `noise` gives what it gave from the run's beginning."""
+        self._generator.manual_seed(self.seed)
+
     def measure(self, known: Trajectory, k: int, v: Latent, residual: bool) -> None:
         """Note how a source velocity `v` at stored latent `k` fits the trajectory.
 
@@ -182,12 +200,21 @@ class Run:
             finally:
                 self.session = before
 
+    @contextmanager
+    def over(self, grid: Grid) -> Iterator[None]:
+        """Inside, the run's steps are those of another grid."""
+        before, self.grid = self.grid, grid
+        try:
+            yield
+        finally:
+            self.grid = before
+
     def done(self, step: Step) -> None:
         """Report that a step is made; features that did not fit their budget go."""
         self.session.features.end_step()
-        self._steps += 1
+        self.made += 1
         if self.progress is not None:
-            self.progress(self.label, self._steps, self.expected)
+            self.progress(self.label, self.made, self.expected)
 
     def _each(self, query: Query) -> bool:
         """Whether it is asked once for each target."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import cosine_similarity, max_pool2d
+from torch.nn.functional import cosine_similarity
 
 from counterflow.flow import Latent, Step
 from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Inverting, Method
+from counterflow.methods.masks import Map, between, closed
 from counterflow.methods.run import Run
 from counterflow.settings import setting
 from counterflow.solvers.trajectory import Trajectory
@@ -55,13 +54,10 @@ class SteerFlow(Method):
         a = (1 - run.grid[k + 1] ** self.alpha) * cosine_similarity(
             v_t.flatten(1), v_s.flatten(1)
         ).reshape(-1, 1, 1, 1)
-        return x + run.grid.width(k) * (v_s + self.mask(c - v_s) * a * (v_t - v_s)), None
+        run.found.append(self.mask(c - v_s))
+        return x + run.grid.width(k) * (v_s + run.found[-1] * a * (v_t - v_s)), None
 
-    def mask(self, change: Latent) -> Float[Tensor, "batch 1 height width"]:
+    def mask(self, change: Latent) -> Map:
         """A soft map of the difference's length, closed."""
-        length = change.norm(dim=1, keepdim=True)
-        flat, q = length.flatten(1), self.quantile
-        low, high = (torch.quantile(flat, p, 1).reshape(-1, 1, 1, 1) for p in (1 - q, q))
-        m = torch.sigmoid(self.sharpness * ((length - low) / (high - low + 1e-8) - 0.5))
-        size, pad = self.closing, self.closing // 2
-        return -max_pool2d(-max_pool2d(m, size, 1, pad), size, 1, pad)
+        length = between(change.norm(dim=1, keepdim=True), 1 - self.quantile, self.quantile)
+        return closed(torch.sigmoid(self.sharpness * (length - 0.5)), self.closing)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from counterflow.flow import Latent, Step
 from counterflow.kinds import Flag, Integer, Number
 from counterflow.methods.base import Inverting, Method
+from counterflow.methods.masks import scaled
 from counterflow.methods.run import Run
 from counterflow.settings import setting
 from counterflow.solvers.trajectory import Trajectory
@@ -55,8 +56,7 @@ class UniEdit(Method):
             step, run.of_source(x, self.guidance), run.of_target(x, self.guidance)
         )
         change = v_t - v_s
-        m = (change if self.signed else change.abs()).mean(1, keepdim=True)
-        low, high = m.amin((2, 3), keepdim=True), m.amax((2, 3), keepdim=True)
-        m = (m - low) / (high - low + 1e-7)
+        m = scaled((change if self.signed else change.abs()).mean(1, keepdim=True), 1e-7)
+        run.found.append(m)
         v = m * v_t + (1 - m) * v_s + self.omega * (1 + m) * change
         return x + run.grid.width(step.index) * v, None

@@ -11,7 +11,8 @@ from counterflow.bench.figures import COST, FIGURES, NEED_JUDGE, QUALITY, RECONS
 from counterflow.bench.report import plots
 from counterflow.bench.report.page import Column, Page, Row, Section, Table
 from counterflow.bench.report.strips import strips, worst_first
-from counterflow.bench.report.summary import average, categories
+from counterflow.bench.report.summary import categories
+from counterflow.bench.report.tables import EDITS, averages, by_method, masks, measured
 from counterflow.bench.results import Bench, MethodResults, Result, read
 from counterflow.bench.stats import Interval, paired_difference
 from counterflow.errors import InputError
@@ -94,12 +95,12 @@ def _edit_sections(bench: Bench) -> list[Section]:
     sections = [_overall(bench)]
     if len(bench.methods) > 1:
         sections.append(_against(bench))
-    if _measured(bench, (_aim(bench),)) and any(
+    if measured(bench, (_aim(bench),)) and any(
         r.category for m in bench.methods for r in m.results
     ):
         sections.append(_kinds(bench))
     sections += [_kinds_of(bench, method) for method in bench.methods]
-    return [*sections, _cost(bench)]
+    return [*sections, *masks(bench), _cost(bench)]
 
 
 def _facts(bench: Bench, cases: int) -> Iterator[tuple[str, str]]:
@@ -130,11 +131,11 @@ def _duration(seconds: float) -> str:
 
 
 def _overall(bench: Bench) -> Section:
-    names = _measured(bench, about("edit", "model"))
-    rows = _rows(bench.methods, names)
+    names = measured(bench, about("edit", "model"))
+    rows = by_method(bench.methods, names)
     header = [Column("method"), EDITS, *(Column.of(name) for name in names)]
     points = [
-        plots.Point(m.title, *_averages(m.results, ("PSNR", _aim(bench)))) for m in bench.methods
+        plots.Point(m.title, *averages(m.results, ("PSNR", _aim(bench)))) for m in bench.methods
     ]
     both = "PSNR" in names and _aim(bench) != "PSNR"
     text = (
@@ -149,7 +150,7 @@ def _overall(bench: Bench) -> Section:
 def _against(bench: Bench) -> Section:
     """Differences on the same pictures, which tell more than two intervals side by side."""
     own, *others = bench.methods
-    names = _measured(bench, QUALITY)
+    names = measured(bench, QUALITY)
     rows: list[Row] = [[m.title, *(_difference(m, own, name) for name in names)] for m in others]
     header = [Column("method"), *(Column.of(name, signed=True) for name in names)]
     text = (
@@ -174,7 +175,7 @@ def _kinds(bench: Bench) -> Section:
     aim = _aim(bench)
     kinds = categories([result for method in bench.methods for result in method.results])
     series = [
-        (method.title, [_averages(_of(method, kind), (aim,))[0] for kind in kinds])
+        (method.title, [averages(_of(method, kind), (aim,))[0] for kind in kinds])
         for method in bench.methods
     ]
     top = FIGURES[aim].high if FIGURES[aim].high == 1 else None
@@ -184,13 +185,13 @@ def _kinds(bench: Bench) -> Section:
 
 
 def _kinds_of(bench: Bench, method: MethodResults) -> Section:
-    names = _measured(bench, QUALITY)
+    names = measured(bench, QUALITY)
     rows: list[Row] = [
-        [kind, len(group), *_averages(group, names)]
+        [kind, len(group), *averages(group, names)]
         for kind in filter(None, categories(method.results))
         if (group := _of(method, kind))
     ]
-    rows.append(["all", len(method.results), *_averages(method.results, names)])
+    rows.append(["all", len(method.results), *averages(method.results, names)])
     header = [Column("kind of edit"), EDITS, *(Column.of(name) for name in names)]
     settings = _settings(method.settings)
     text = "\n\n".join([method.paper, f"Settings: {settings}." if settings else ""])
@@ -207,10 +208,10 @@ def _settings(values: dict[str, Any]) -> str:
 
 
 def _cost(bench: Bench) -> Section:
-    names = _measured(bench, COST)
-    rows = _rows(bench.methods, names)
+    names = measured(bench, COST)
+    rows = by_method(bench.methods, names)
     header = [Column("method"), EDITS, *(Column.of(name) for name in names)]
-    forwards = [_averages(m.results, ("forwards",))[0] for m in bench.methods]
+    forwards = [averages(m.results, ("forwards",))[0] for m in bench.methods]
     titles = [method.title for method in bench.methods]
     plot = plots.rows(titles, forwards, "forwards per edit") if "forwards" in names else None
     return Section("What an edit costs", "", Table(header, rows), plot)
@@ -220,7 +221,7 @@ def _reconstructions(methods: Sequence[MethodResults]) -> Section:
     results = [result for method in methods for result in method.results]
     names = [name for name in RECONSTRUCTION if any(r.figure(name) is not None for r in results)]
     names.append("forwards")
-    rows = _rows(methods, names)
+    rows = by_method(methods, names)
     pictures = Column("pictures", "How many pictures the row is over, failed ones included.")
     header = [Column("method"), pictures, *(Column.of(name) for name in names)]
     text = (
@@ -251,32 +252,14 @@ def _pictures(folder: Path, bench: Bench, cases: Sequence[str], count: int) -> S
     return Section("Pictures", text + judged, pictures=strips(folder, bench, chosen))
 
 
-EDITS = Column("edits", "How many edits the row is over, those that failed with an error included.")
-
-
 def _of(method: MethodResults, kind: str) -> list[Result]:
     return [result for result in method.results if result.category == kind]
 
 
-def _rows(methods: Sequence[MethodResults], names: Sequence[str]) -> list[Row]:
-    """A row for each method: title, number of results, and figures."""
-    return [[m.title, len(m.results), *_averages(m.results, names)] for m in methods]
-
-
-def _averages(results: Sequence[Result], names: Sequence[str]) -> list[Interval]:
-    return [average(results, name) for name in names]
-
-
-def _measured(bench: Bench, names: Sequence[str]) -> list[str]:
-    """The figures that any edit has."""
-    figures = [result.figures for method in bench.methods for result in method.results]
-    return [name for name in names if any(each.get(name) is not None for each in figures)]
-
-
 def _aim(bench: Bench) -> str:
     """The figure that says whether edits do what was asked."""
-    measured = _measured(bench, ("success", "CLIP edited", "CLIP whole"))
-    return measured[0] if measured else "PSNR"
+    there = measured(bench, ("success", "CLIP edited", "CLIP whole"))
+    return there[0] if there else "PSNR"
 
 
 def _notes(bench: Bench, names: Sequence[str]) -> list[str]:
