@@ -9,6 +9,7 @@ from typing import Any
 
 from counterflow.bench.figures import COST, FIGURES, NEED_JUDGE, QUALITY, RECONSTRUCTION, about
 from counterflow.bench.report import plots
+from counterflow.bench.report.front import TWENTY, front, same_cases
 from counterflow.bench.report.page import Column, Page, Row, Section, Table
 from counterflow.bench.report.strips import strips, worst_first
 from counterflow.bench.report.summary import categories
@@ -67,6 +68,8 @@ def build(folder: Path, bench: Bench, pictures: int = PICTURES) -> Page:
     if reconstructions:
         sections.append(_reconstructions(reconstructions))
     sections += _errors(bench)
+    if len(edits.methods) > 1 and (same := same_cases(edits, min(TWENTY, pictures))):
+        sections.append(_same(folder, edits, same))
     if cases:
         sections.append(_pictures(folder, edits, cases, pictures))
     intro = f"{_intro(edits, len(cases), name) if cases else 'Reconstructions.'}\n\n{INTERVALS}"
@@ -92,7 +95,7 @@ def _intro(bench: Bench, cases: int, name: str) -> str:
 
 def _edit_sections(bench: Bench) -> list[Section]:
     """Everything of edits but errors and pictures."""
-    sections = [_overall(bench)]
+    sections = [_overall(bench), *front(bench)]
     if len(bench.methods) > 1:
         sections.append(_against(bench))
     if measured(bench, (_aim(bench),)) and any(
@@ -238,6 +241,11 @@ def _errors(bench: Bench) -> list[Section]:
     header = [Column("method"), Column("case"), Column("what went wrong")]
     text = f"Edits that failed: {len(rows)}. They are n/a in the figures above."
     return [Section("Errors", text, Table(header, rows))] if rows else []
+
+
+def _same(folder: Path, bench: Bench, cases: Sequence[str]) -> Section:
+    text = f"The same {len(cases)} cases by every method, of all kinds in turn, without selection."
+    return Section("Side by side", text, pictures=strips(folder, bench, cases))
 
 
 def _pictures(folder: Path, bench: Bench, cases: Sequence[str], count: int) -> Section:

@@ -36,7 +36,7 @@ def front(bench: Bench) -> list[Section]:
         ]
         panels.append((label(name), points))
     for method in methods:
-        on: Row = ["on the front" if method.name in fronts[name] else "" for name in names]
+        on: Row = ["front" if method.name in fronts[name] else "" for name in names]
         if any(on):
             rows.append([method.title, costs[method.name], *on])
     text = (
@@ -44,12 +44,12 @@ def front(bench: Bench) -> list[Section]:
         "for as few forwards. What a picture's inversion costs is among its forwards, and guidance "
         "counts as two."
     )
-    header = [Column("method"), Column.of("forwards"), *(Column(label(name)) for name in names)]
+    header = [Column("method"), Column.of("forwards"), *(Column(f"by {name}") for name in names)]
     return [Section("Quality over cost", text, Table(header, rows), plots.fronts(panels))]
 
 
 def best(methods: Sequence[MethodResults], name: str) -> list[str]:
-    """The names of the methods that no other one equals or beats in a figure for as few forwards."""
+    """The names of the methods that no other one equals in a figure for as few forwards."""
     sign = 1 if FIGURES[name].better == "higher" else -1
     ranked = []
     for method in methods:
@@ -66,7 +66,7 @@ def best(methods: Sequence[MethodResults], name: str) -> list[str]:
     return kept
 
 
-def same_cases(bench: Bench, count: int = TWENTY) -> list[str]:
+def same_cases(bench: Bench, count: int) -> list[str]:
     """The first cases of every kind in turn that all methods have edited, at most so many."""
     edited = [{result.case for result in method.results} for method in bench.methods]
     shared = set.intersection(*edited) if edited else set()
