@@ -143,7 +143,7 @@ def edit(
     with run.attached(method.controls(run, known), features):
         x, state, first = method.start(run, known)
         latents = [x.expand(len(run.targets), *x.shape[1:])]
-        run.expected = run.grid.steps - first
+        run.expected += run.grid.steps - first
         for k in run.grid.toward_image(first):
             step = run.grid.step(k)
             x, state = method.step(run, known, latents[-1], state, step)
