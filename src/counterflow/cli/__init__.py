@@ -12,7 +12,18 @@ import warnings
 
 import typer
 
-from counterflow.cli import bench, cost, edit, inversions, methods, replay, report, system, toybox
+from counterflow.cli import (
+    bench,
+    cost,
+    edit,
+    inversions,
+    methods,
+    replay,
+    report,
+    system,
+    toybox,
+    vital,
+)
 from counterflow.errors import CounterflowError
 
 app = typer.Typer(
@@ -29,6 +40,7 @@ methods.register(app)
 bench.register(app)
 cost.register(app)
 report.register(app)
+vital.register(app)
 system.register(app)
 app.add_typer(toybox.app, name="toybox")
 

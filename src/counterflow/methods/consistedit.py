@@ -16,7 +16,7 @@ from typing import Any
 from counterflow.backbones.base import Backbone
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control, Half
-from counterflow.flow import Grid, Latent, OneLatent, Step
+from counterflow.flow import Latent, OneLatent, Step
 from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Inverting
 from counterflow.methods.looking import Looking
@@ -24,7 +24,7 @@ from counterflow.methods.run import Run
 from counterflow.methods.shared import check_sites
 from counterflow.settings import setting
 from counterflow.solvers.trajectory import Trajectory
-from counterflow.solvers.uniinv import UniInv
+from counterflow.solvers.uniinv import UniInv, clean_end
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,14 @@ class ConsistEdit(Looking):
     def controls(self, run: Run, known: Any) -> Sequence[Control]:
         """The inversion's features, and what the targets take of the source's."""
         guided = run.guided(self.guidance)
-        values = AttentionControl(float(guided), ("v",), stage="invert")
+        recorded = self.recording("q", "k", *("v" if guided else ""))
         if known is None:
-            return [*self.recording(run), values]
+            return recorded
         half: Half | None = "unconditional" if guided else None
-        early = int(self.steps * self.alpha) / self.steps
         take = partial(AttentionControl, stage="edit", unconditional=half)
-        outside = 1 - self.inside(run)
-        return [
-            *self.recording(run),
-            values,
-            take(early, ("q", "k")),
-            take((early, 1.0), ("q", "k"), weights=outside),
-            take(1.0, ("v",), weights=outside),
-        ]
+        early, outside = int(self.steps * self.alpha) / self.steps, 1 - self.inside(run)
+        first, then = take(early, ("q", "k")), take((early, 1.0), ("q", "k"), weights=outside)
+        return [*recorded, first, then, take(1.0, ("v",), weights=outside)]
 
     def start(self, run: Run, known: Trajectory) -> tuple[OneLatent, OneLatent, int]:
         """Both from the inverted noise."""
@@ -74,21 +68,11 @@ class ConsistEdit(Looking):
         self, run: Run, known: Trajectory, x: Latent, source: OneLatent, step: Step
     ) -> tuple[Latent, OneLatent]:
         """Euler for both; the source only where later steps lack features of it."""
-        ds, recalled = run.grid.width(step.index), cleaner(run.grid, step.index)
+        ds, recalled = run.grid.width(step.index), clean_end(run.grid, step.index)
         if run.lacks(recalled):
-            j = recalled.index
-            before = known.velocity(j + 1) if j + 1 < run.grid.steps else None
-            run.remake(UniInv(), known, j, before)
-        later = range(step.index, run.grid.steps)
-        wanted = any(run.lacks(run.grid.step(j), recalled=cleaner(run.grid, j)) for j in later)
+            run.remake(UniInv(), known, recalled.index, known.before(recalled.index))
+        wanted = run.lacks_later(step, clean_end)
         asked = run.of_source(source, self.guidance, wanted=wanted, recalled=recalled)
         target = run.of_target(x, self.guidance, recalled=recalled)
         v_source, v = run.velocities(step, asked, target)
         return x + ds * v, source + ds * v_source if wanted else source
-
-
-def cleaner(grid: Grid, k: int) -> Step:
-    """UniInv's evaluation at the cleaner end of interval `k`; at the image its very first."""
-    if k + 1 == grid.steps:
-        return grid.step(k, "invert").at(grid[k + 1])
-    return grid.step(k + 1, "invert").at(grid[k + 1], 1)

@@ -57,8 +57,10 @@ class KVEdit(Skipping):
         """K and V of tokens outside the mask."""
         own: Half = "unconditional" if run.guided(self.invert_guidance) else "conditional"
         half = own if run.guided(self.guidance) else None
-        outside = None if run.mask is None else 1 - to_tokens(run.mask, token_side(run.backbone))
-        weights = None if outside is None else outside.expand(len(run.targets), -1, -1)
+        weights = None
+        if run.mask is not None:
+            outside = 1 - to_tokens(run.mask, token_side(run.backbone))
+            weights = outside.expand(len(run.targets), -1, -1)
         return (AttentionControl(1.0, ("k", "v"), weights=weights, unconditional=half),)
 
     def start(self, run: Run, known: Trajectory) -> tuple[OneLatent, None, int]:

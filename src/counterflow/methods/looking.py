@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +41,9 @@ class Looking(Method):
             if word.lower() not in said:
                 raise InputError(f"words are of the source prompt, which does not say {word!r}")
 
-    def recording(self, run: Run) -> Sequence[Control]:
-        """What the inversion is to remember; `attention_to_text` needs this."""
-        image = AttentionControl(1.0, ("q", "k"), "image", stage="invert")
+    def recording(self, *parts: str) -> list[Control]:
+        """To remember these parts of the image's attention, and what looking needs beside q, k."""
+        image = AttentionControl(1.0, parts, "image", stage="invert")
         return [image, AttentionControl(1.0, ("k",), "text", stage="invert")]
 
     def invert(self, run: Run) -> Trajectory:

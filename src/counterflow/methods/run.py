@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -170,10 +170,15 @@ class Run:
         """Whether a velocity at this guidance takes an unconditional forward."""
         return self.backbone.guidance(guidance).forwards == 2
 
-    def lacks_later(self, step: Step) -> bool:
-        """Whether a control at this step or a later one does."""
-        steps = (self.grid.step(k) for k in self.grid.toward_image(step.index))
-        return any(map(self.lacks, steps))
+    def lacks_later(self, step: Step, recalled: Callable[[Grid, int], Step] | None = None) -> bool:
+        """Whether a control at this step or a later one does.
+
+        `recalled` says for each interval which evaluation's features stand for the source's own.
+        """
+        return any(
+            self.lacks(self.grid.step(k), recalled=recalled and recalled(self.grid, k))
+            for k in self.grid.toward_image(step.index)
+        )
 
     def noised(self, noise: Latent, sigma: float) -> Latent:
         """The picture at a noise level, `(1 - sigma) * image + sigma * noise`."""
