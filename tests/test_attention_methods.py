@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,22 @@ def test_features_that_were_not_kept_are_made_again(
         assert distance(edit.latent, other.latent) <= 5e-5 * max(1, edit.latent.abs().max().item())
         assert (edit.found is None) == (other.found is None)
         assert edit.found is None or torch.equal(edit.found, other.found)
+
+
+@pytest.mark.parametrize(("name", "more"), [("consistedit", 6), ("kv-edit", 8), ("stable-flow", 0)])
+def test_an_inversion_from_a_file_makes_the_same_edit(
+    one: Editor, name: str, more: int, tmp_path: Path
+) -> None:
+    """For the forwards of what it did not leave, once."""
+    how = method(name, steps=5, **{"skip_steps": 1} if name == "kv-edit" else {})
+    options = {"mask": MASK if how.needs_mask else None}
+    inversion = one.invert(render(SCENE), SOURCE, how)
+    one.save(inversion, tmp_path / "a.safetensors")
+    loaded = one.open(tmp_path / "a.safetensors")
+    a, b = (one.edit(each, TARGETS[0], **options) for each in (inversion, loaded))
+    assert distance(a.latent, b.latent) <= 2e-5 and b.forwards - a.forwards == more
+    again = [one.edit(each, TARGETS[0], **options).forwards for each in (inversion, loaded)]
+    assert again[0] == again[1]
 
 
 def test_features_may_be_kept_in_part(one: Editor) -> None:

@@ -29,8 +29,15 @@ PUBLISHED = (
     "steerflow",
     "chordedit",
     "dvrf",
+    "consistedit",
+    "kv-edit",
+    "stable-flow",
 )
-FEW: dict[str, dict[str, Any]] = {"chordedit": {"steps": 1}, "dnaedit": {"skip_steps": 1}}
+FEW: dict[str, dict[str, Any]] = {
+    "chordedit": {"steps": 1},
+    "dnaedit": {"skip_steps": 1},
+    "kv-edit": {"skip_steps": 1},
+}
 every_published = pytest.mark.parametrize("name", PUBLISHED)
 
 

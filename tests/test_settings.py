@@ -48,7 +48,13 @@ KINDS: dict[str, tuple[Kind, st.SearchStrategy[Any], Callable[[Any], str]]] = {
         st.lists(st.sampled_from(WORDS), min_size=1).map(tuple),
         ",".join,
     ),
+    "any words": (Some(), st.lists(names).map(tuple), ",".join),
     "share": (Share(), windows, json.dumps),
+    "vital": (
+        Numbers("vital"),
+        st.none() | st.lists(st.integers(0, 99), min_size=1).map(tuple),
+        lambda value: "vital" if value is None else ",".join(map(str, value)),
+    ),
     "words": (
         Words(),
         st.dictionaries(names, windows).map(lambda words: tuple(sorted(words.items()))),
@@ -243,7 +249,8 @@ def test_any_settings_of_any_method_survive_json_and_text(name: str, data: st.Da
         elif isinstance(kind, Choice):
             values = st.sampled_from(kind.options)
         elif isinstance(kind, Some):
-            values = st.lists(st.sampled_from(kind.options), min_size=1).map(tuple)
+            options = st.sampled_from(kind.options) if kind.options else names
+            values = st.lists(options, min_size=1).map(tuple)
         assert values is not None, "a kind that this test does not know"
         if data.draw(st.booleans()):
             changes[each.name] = data.draw(values)

@@ -141,7 +141,7 @@ class Some(_Kind):
 
     def parse(self, name: str, text: str) -> Any:
         value = super().parse(name, text)
-        return tuple(text.replace(",", " ").split()) if isinstance(value, str) else value
+        return value if isinstance(value, tuple) else tuple(text.replace(",", " ").split())
 
     def write(self, value: Any) -> str:
         return ",".join(value)

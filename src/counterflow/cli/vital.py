@@ -55,4 +55,5 @@ def vital_blocks(
         f"\n{found.likeness} of {prompts} pictures; vital above {found.threshold:.3f}, "
         f"the mean and {vital.SPREADS:g} standard deviations"
     )
-    print(f"--set blocks={','.join(map(str, found.vital))}")
+    if found.vital:
+        print(f"--set blocks={','.join(map(str, found.vital))}")

@@ -25,3 +25,12 @@ def to_cells(
     """A mask of tokens as one of `rows` rows of cells."""
     grid = tokens.reshape(len(tokens), 1, rows // side, -1)
     return grid.repeat_interleave(side, 2).repeat_interleave(side, 3)
+
+
+def outside_tokens(
+    backbone: Backbone, mask: Float[Tensor, "1 1 height width"] | None, targets: int
+) -> Float[Tensor, "n tokens 1"] | None:
+    """For each target, 1 where a token has no cell inside a mask; None without a mask."""
+    if mask is None:
+        return None
+    return (1 - to_tokens(mask, token_side(backbone))).expand(targets, -1, -1)

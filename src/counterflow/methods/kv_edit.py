@@ -1,10 +1,8 @@
-"""KV-Edit: inside a mask all is made anew, and it attends to the background as it was inverted.
+"""KV-Edit: inside a mask all is made anew; the background that it attends to is the inversion's.
 
-Zhu et al., ICCV 2025, arXiv 2502.17363. Image K and V outside the mask are the inversion's, so the
-background need not pass through the model; here it does, with the same values inside. As in the
-published code, an edit starts from the latent of the step after, and kept K and V are of the
-cleaner level. Made for FLUX: with classifier-free guidance each half keeps its own K and V, an
-unguided inversion's serving both. Its bias on the background's keys (`attn_scale`) is left out.
+Zhu et al., ICCV 2025, arXiv 2502.17363. As in the published code, kept K and V are of the cleaner
+level, and an edit starts from the latent of the step after; its `attn_scale` is left out. Made for
+FLUX: here each half of guidance keeps its own K and V; an unguided inversion's serve both.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from counterflow.backbones.base import Backbone
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control, Half
 from counterflow.controls.blend import blend
-from counterflow.controls.tokens import to_tokens, token_side
+from counterflow.controls.tokens import outside_tokens
 from counterflow.flow import Latent, OneLatent, Step
 from counterflow.kinds import Flag, Integer, Number
 from counterflow.methods.base import Inverting
@@ -55,13 +53,10 @@ class KVEdit(Skipping):
 
     def controls(self, run: Run, known: Any) -> Sequence[Control]:
         """K and V of tokens outside the mask."""
-        own: Half = "unconditional" if run.guided(self.invert_guidance) else "conditional"
-        half = own if run.guided(self.guidance) else None
-        weights = None
-        if run.mask is not None:
-            outside = 1 - to_tokens(run.mask, token_side(run.backbone))
-            weights = outside.expand(len(run.targets), -1, -1)
-        return (AttentionControl(1.0, ("k", "v"), weights=weights, unconditional=half),)
+        half: Half = "unconditional" if run.guided(self.invert_guidance) else "conditional"
+        own = half if run.guided(self.guidance) else None
+        outside = outside_tokens(run.backbone, run.mask, len(run.targets))
+        return (AttentionControl(1.0, ("k", "v"), weights=outside, unconditional=own),)
 
     def start(self, run: Run, known: Trajectory) -> tuple[OneLatent, None, int]:
         """From the latent of the step after, or inside the mask from noise."""
@@ -74,11 +69,11 @@ class KVEdit(Skipping):
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:
         """Euler's; where the inversion left no K and V its step is made again."""
-        k, features = step.index, step.during("invert")
+        features = step.during("invert")
         if run.lacks(step, features):
-            run.remake(Euler(True), known, k, None, self.invert_guidance)
-        (v,) = run.velocities(step, run.of_target(x, self.guidance, features))
-        return x + run.grid.width(k) * v, None
+            run.remake(Euler(True), known, step.index, None, self.invert_guidance)
+        v = run.velocities(step, run.of_target(x, self.guidance, features))[0]
+        return x + run.grid.width(step.index) * v, None
 
     def outside(self, run: Run, known: Trajectory, state: None, k: int) -> OneLatent:
         """Partly masked tokens too come from the latent of the step after."""

@@ -1,10 +1,9 @@
 """Stable Flow: K and V of the source in the blocks that decide most of the picture, in all steps.
 
 Avrahami et al., CVPR 2025, arXiv 2411.14430. The latent is scaled up a little before it is
-inverted, and the edit stays at that scale. The published code puts the source back at another
-level than the step's: the cleanest in the second step, later two levels noisier; that is the
-default, and `aligned` the meant form. Made for FLUX: with classifier-free guidance both halves take
-the source's K and V.
+inverted, and edits stay at that scale. The published code puts the source back at another level
+than the step's: the cleanest in the second step, later two levels noisier; `aligned` is the meant
+form. Made for FLUX: with classifier-free guidance both halves take the source's K and V.
 """
 
 from __future__ import annotations
@@ -76,7 +75,6 @@ class StableFlow(Method):
         """The source is evaluated for its features alone."""
         k, features = step.index, step.at(step.sigma, int(self.aligned))
         place = k if self.aligned or k == 0 else (k - 2) % run.grid.steps
-        missing = run.lacks(step, features)
-        source = run.of_source(known[place], features=features, wanted=missing)
+        source = run.of_source(known[place], 1, features, run.lacks(step, features))
         _, v = run.velocities(step, source, run.of_target(x, self.guidance, features))
         return x + run.grid.width(k) * v, None
