@@ -128,7 +128,7 @@ class Choice(_Kind):
 
 @dataclass(frozen=True)
 class Some(_Kind):
-    """Some of the options, as a tuple; written `k,v`. Without options any words, or none."""
+    """Some of the options, as a tuple; written `k,v`. Without options any words or none."""
 
     options: tuple[str, ...]
 
@@ -147,10 +147,11 @@ class Some(_Kind):
         return ",".join(value)
 
     def check(self, name: str, value: Any) -> tuple[str, ...]:
-        some = isinstance(value, tuple) and all(
-            each in self.options if self.options else isinstance(each, str) for each in value
-        )
-        if not some or (self.options and not value):
+        def one(each: Any) -> bool:
+            word = isinstance(each, str) and bool(re.fullmatch(r"\w+(?:['’-]\w+)*", each))
+            return each in self.options if self.options else word
+
+        if not isinstance(value, tuple) or not all(map(one, value)) or (self.options and not value):
             raise self.wrong(name, value)
         return tuple(value)
 
@@ -219,11 +220,12 @@ class Numbers(_Kind):
 
     none: str = "all"
     """How None is written."""
+    what: ClassVar[str] = "whole numbers from 0, as 0-3,5"
     most: ClassVar[int] = 10_000
 
     @property
     def says(self) -> str:  # type: ignore[override]
-        return f"whole numbers from 0, as 0-3,5, or {self.none}"
+        return f"{self.what}, or {self.none}"
 
     def parse(self, name: str, text: str) -> Any:
         if text.strip() in (self.none, "null"):
@@ -260,9 +262,7 @@ class Numbers(_Kind):
 class Span(Numbers):
     """The first and the last of some whole numbers, or None for all; written `1-3` or `all`."""
 
-    @property
-    def says(self) -> str:  # type: ignore[override]
-        return "the first and last of some whole numbers, as 1-3, or all"
+    what: ClassVar[str] = "the first and last of some whole numbers, as 1-3"
 
     def parse(self, name: str, text: str) -> Any:
         value = super().parse(name, text)
