@@ -221,7 +221,12 @@ def test_every_method_edits_and_is_replayed(
     """From the picture, under its own name in the record; drawn noise has the seed's."""
     steps = 1 if name == "chordedit" else 3
     words = ["--source", PROMPT, "--target", TARGET, "--model", model, "--steps", str(steps)]
-    words += ["--set", "skip_steps=1"] if name == "dnaedit" else []
+    words += ["--set", "skip_steps=1"] if name in ("dnaedit", "kv-edit") else []
+    if method(name).needs_mask:
+        mask = Image.new("L", Image.open(picture).size)
+        mask.paste(255, (0, 0, 80, 80))
+        mask.save(tmp_path / "m.png")
+        words += ["--mask", str(tmp_path / "m.png")]
     out = tmp_path / "e.png"
     assert run("edit", picture, *words, "--method", name, "--seed", "7", "-o", out)[0] == 0
     made = read_settings(out)

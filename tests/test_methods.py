@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import oracles
 from counterflow.edit.editor import Editor
@@ -22,7 +23,11 @@ from tools import SCENE, SOURCE, TARGETS, by_hand, distance, hooks
 TARGET = TARGETS[0]
 BOTH = (SOURCE, TARGET)
 INVERTING = [name for name in METHODS if method(name).inversion is not None]
-FEW: dict[str, dict[str, int]] = {"chordedit": {"steps": 1}, "dnaedit": {"skip_steps": 1}}
+FEW: dict[str, dict[str, int]] = {
+    "chordedit": {"steps": 1},
+    "dnaedit": {"skip_steps": 1},
+    "kv-edit": {"skip_steps": 1},
+}
 """What methods need, that a few steps of them can be made."""
 every_method = pytest.mark.parametrize("name", METHODS)
 
@@ -33,6 +38,13 @@ def inverted(editor: Editor, name: str, steps: int = 5, **settings: Any) -> Inve
 
 def few(name: str, steps: int, **settings: Any) -> Method:
     return method(name, **{"steps": steps} | FEW.get(name, {}) | settings)
+
+
+def masked(name: str, picture: Image.Image) -> dict[str, Any]:
+    """A mask for a method that needs one: all but the picture's left edge."""
+    mask = np.ones(picture.size[::-1], bool)
+    mask[:, :8] = False
+    return {"mask": mask} if method(name).needs_mask else {}
 
 
 def levels(editor: Editor, steps: int = 5) -> tuple[float, ...]:
@@ -47,13 +59,14 @@ def test_a_method_edits_pictures_of_any_shape(one: Editor, name: str) -> None:
     """Finite, of the picture's size, changed by the prompt, the same again; no hook is left."""
     picture = render(SCENE).resize((96, 61))
     inversion = one.invert(picture, SOURCE, few(name, 4))
-    made = one.edit_batch(inversion, TARGETS, seed=5)
+    made = one.edit_batch(inversion, TARGETS, seed=5, **masked(name, picture))
     for edit in made:
         assert torch.isfinite(edit.latent).all() and edit.image.size == picture.size
         assert edit.latent.shape == inversion.image.shape and edit.method == inversion.method
         assert distance(edit.latent, inversion.image) > 1e-3
     assert distance(made[0].latent, made[1].latent) > 1e-4
-    again = one.edit(one.invert(picture, SOURCE, few(name, 4)), TARGET, seed=5)
+    fresh = one.invert(picture, SOURCE, few(name, 4))
+    again = one.edit(fresh, TARGET, seed=5, **masked(name, picture))
     assert distance(again.latent, made[0].latent) <= 1e-5
     assert hooks(one.backbone) == 0
 
@@ -74,18 +87,19 @@ def test_outside_a_mask_a_method_changes_nothing(one: Editor, name: str) -> None
 def test_a_method_follows_a_trajectory_or_says_that_it_cannot(one: Editor, name: str) -> None:
     """Of a generated picture; and its next turn works whether it does or not."""
     made = one.from_trajectory(*_generated(one))
-    how = few(name, 4)
+    how, mask = few(name, 4), masked(name, made.picture)
     if how.inversion is None or how.follows:
-        assert torch.isfinite(one.edit(made, TARGET, how).latent).all()
+        assert torch.isfinite(one.edit(made, TARGET, how, **mask).latent).all()
     else:
         with pytest.raises(InputError, match="recorded, not inverted"):
-            one.edit(made, TARGET, how)
+            one.edit(made, TARGET, how, **mask)
     first = inverted(one, name, steps=4)
-    edit = one.edit(first, TARGET)
+    mask = masked(name, first.picture)
+    edit = one.edit(first, TARGET, **mask)
     assert (edit.trajectory is not None) == (how.follows and how.inversion is not None)
     turn = one.after(first, edit)
     assert turn.forwards == 0 or not how.follows
-    assert torch.isfinite(one.edit(turn, TARGETS[1]).latent).all()
+    assert torch.isfinite(one.edit(turn, TARGETS[1], **mask).latent).all()
 
 
 def _generated(editor: Editor) -> tuple[Any, str, Any]:

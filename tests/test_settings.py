@@ -48,7 +48,13 @@ KINDS: dict[str, tuple[Kind, st.SearchStrategy[Any], Callable[[Any], str]]] = {
         st.lists(st.sampled_from(WORDS), min_size=1).map(tuple),
         ",".join,
     ),
+    "any words": (Some(), st.lists(names).map(tuple), ",".join),
     "share": (Share(), windows, json.dumps),
+    "vital": (
+        Numbers("vital"),
+        st.none() | st.lists(st.integers(0, 99), min_size=1).map(tuple),
+        lambda value: "vital" if value is None else ",".join(map(str, value)),
+    ),
     "words": (
         Words(),
         st.dictionaries(names, windows).map(lambda words: tuple(sorted(words.items()))),
@@ -112,6 +118,8 @@ REFUSED: dict[str, list[Any]] = {
     "flag": [0, 1, "true", None],
     "choice": ["", "green", None, ("red",), 1],
     "some": [(), ("green",), ("red", 1), "red", None, ["red"]],
+    "any words": [("red", 1), ("a b",), ("",), ("[",), "red", None, ["red"], 3],
+    "vital": [3, (-1,), (0.5,), ("1",), (True,), "all", "vital", [1]],
     "share": [-0.1, 1.1, True, None, "x", math.nan, 10**400, (), (0.1,), (0.2, 0.1), (0.1, 0.2, 1)],
     "words": ["ab", 3, None, {"a": 2}, {"a": "0.5"}, {"a": (1, 0)}, (("a", math.nan),), ("ab",)],
     "numbers": [3, (-1,), (0.5,), ("1",), (True,), "all", [1]],
@@ -125,6 +133,8 @@ REFUSED_TEXTS: dict[str, list[str]] = {
     "flag": ["yes", "True", "1", ""],
     "choice": ["green", "", "red,blue", '"red"'],
     "some": ["green", "", "red,green", "[]", "[1]", "3"],
+    "any words": ["[1]", "[[]]", "a=3", "{}", "'", "-"],
+    "vital": ["x", "", "-1", "3-1", "all", "true", "[true]", "{}"],
     "share": ["x", "", "-0.1", "0.5-", "-", "0.1-0.2-0.3", "1-0", "nan", "nan-1", "[0.1]", "true"],
     "words": ["x", "x=", "=0.3", "x=y", "x=2", "x=1-0", "x=nan", "[1]", "3", '{"a": [1]}'],
     "numbers": ["x", "", "-1", "3-1", "0.5", "1,,2", "true", "[true]", "[-1]", "{}", "[[1]]"],
@@ -243,7 +253,8 @@ def test_any_settings_of_any_method_survive_json_and_text(name: str, data: st.Da
         elif isinstance(kind, Choice):
             values = st.sampled_from(kind.options)
         elif isinstance(kind, Some):
-            values = st.lists(st.sampled_from(kind.options), min_size=1).map(tuple)
+            options = st.sampled_from(kind.options) if kind.options else names
+            values = st.lists(options, min_size=1).map(tuple)
         assert values is not None, "a kind that this test does not know"
         if data.draw(st.booleans()):
             changes[each.name] = data.draw(values)

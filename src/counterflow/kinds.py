@@ -128,7 +128,7 @@ class Choice(_Kind):
 
 @dataclass(frozen=True)
 class Some(_Kind):
-    """Some of the options, as a tuple; written `k,v`."""
+    """Some of the options, as a tuple; written `k,v`. Without options any words or none."""
 
     options: tuple[str, ...]
 
@@ -137,18 +137,21 @@ class Some(_Kind):
 
     @property
     def says(self) -> str:  # type: ignore[override]
-        return f"some of {', '.join(self.options)}"
+        return f"some of {', '.join(self.options)}" if self.options else "words, as cat,hat"
 
     def parse(self, name: str, text: str) -> Any:
         value = super().parse(name, text)
-        return tuple(text.replace(",", " ").split()) if isinstance(value, str) else value
+        return value if isinstance(value, tuple) else tuple(text.replace(",", " ").split())
 
     def write(self, value: Any) -> str:
         return ",".join(value)
 
     def check(self, name: str, value: Any) -> tuple[str, ...]:
-        some = isinstance(value, tuple) and all(each in self.options for each in value)
-        if not some or not value:
+        def one(each: Any) -> bool:
+            word = isinstance(each, str) and bool(re.fullmatch(r"\w+(?:['’-]\w+)*", each))
+            return each in self.options if self.options else word
+
+        if not isinstance(value, tuple) or not all(map(one, value)) or (self.options and not value):
             raise self.wrong(name, value)
         return tuple(value)
 
@@ -213,13 +216,19 @@ class Words(_Kind):
 
 @dataclass(frozen=True)
 class Numbers(_Kind):
-    """Whole numbers from 0, as blocks of a model, or None for all; written `0-3,5` or `all`."""
+    """Whole numbers from 0, as blocks of a model, or None; written `0-3,5` or `all`."""
 
-    says = "whole numbers from 0, as 0-3,5, or all"
+    none: str = "all"
+    """How None is written."""
+    what: ClassVar[str] = "whole numbers from 0, as 0-3,5"
     most: ClassVar[int] = 10_000
 
+    @property
+    def says(self) -> str:  # type: ignore[override]
+        return f"{self.what}, or {self.none}"
+
     def parse(self, name: str, text: str) -> Any:
-        if text.strip() in ("all", "null"):
+        if text.strip() in (self.none, "null"):
             return None
         value = super().parse(name, text)
         if isinstance(value, tuple):
@@ -236,7 +245,7 @@ class Numbers(_Kind):
         return tuple(numbers)
 
     def write(self, value: Any) -> str:
-        return "all" if value is None else ",".join(map(str, value)) or "[]"
+        return self.none if value is None else ",".join(map(str, value)) or "[]"
 
     def check(self, name: str, value: Any) -> tuple[int, ...] | None:
         if value is None:
@@ -253,7 +262,7 @@ class Numbers(_Kind):
 class Span(Numbers):
     """The first and the last of some whole numbers, or None for all; written `1-3` or `all`."""
 
-    says = "the first and last of some whole numbers, as 1-3, or all"
+    what: ClassVar[str] = "the first and last of some whole numbers, as 1-3"
 
     def parse(self, name: str, text: str) -> Any:
         value = super().parse(name, text)

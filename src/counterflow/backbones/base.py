@@ -1,4 +1,4 @@
-"""The protocol that an adapter fulfils: a few facts, five small functions and its sites."""
+"""The protocol that an adapter fulfils: a few facts, small functions, its sites and blocks."""
 
 from __future__ import annotations
 
@@ -37,11 +37,22 @@ class Site:
     module: nn.Module = field(repr=False)
     read: Callable[[Any], Tensor] = field(repr=False, default=lambda output: output)
     write: Callable[[Any, Tensor], Any] = field(repr=False, default=lambda output, value: value)
+    compared: Callable[[Tensor], Tensor] | None = field(repr=False, default=None)
+    """For q and k, the features as attention compares them, `[batch, heads, tokens, width]`."""
 
     @property
     def name(self) -> str:
         """Unique within a backbone."""
         return f"{self.block}.{self.stream}.{self.part}"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the model, and how to do without it."""
+
+    module: nn.Module = field(repr=False)
+    passed: Callable[[tuple[Any, ...], dict[str, Any]], Any] = field(repr=False)
+    """From its arguments, what it would put out if it added nothing to its streams."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +184,14 @@ class Backbone(Protocol):
         """Every place that a control may use."""
         ...
 
+    def blocks(self) -> Sequence[Block]:
+        """The blocks in order, numbered as their sites are."""
+        ...
+
 
 def block_count(backbone: Backbone) -> int:
     """Number of blocks that have sites."""
-    return 1 + max(site.block for site in backbone.sites())
+    return 1 + max((site.block for site in backbone.sites()), default=-1)
 
 
 def stacked(conditionings: Sequence[Conditioning]) -> Conditioning:

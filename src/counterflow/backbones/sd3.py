@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from counterflow.backbones.base import ATTENTION, ClassifierFree, Conditioning, Site, Stream
+from counterflow.backbones.base import ATTENTION, Block, ClassifierFree, Conditioning, Site, Stream
 from counterflow.backbones.pipelines import Memo, ScaledAutoencoder, quiet, scheduler_grid
 from counterflow.flow import Grid, Latent
 from counterflow.prompts import Segment, tokenize, unknown_words
@@ -130,8 +132,26 @@ class SD3:
             for part in ATTENTION:
                 projections: dict[Stream, str] = {"image": f"to_{part}", "text": f"add_{part}_proj"}
                 for stream, name in projections.items():
-                    sites.append(Site(stream, part, i, getattr(block.attn, name)))
+                    site = Site(stream, part, i, getattr(block.attn, name))
+                    norm = f"norm_{part}" if stream == "image" else f"norm_added_{part}"
+                    compared = None if part == "v" else partial(_compared, block.attn, norm)
+                    sites.append(replace(site, compared=compared))
         return sites
+
+    def blocks(self) -> list[Block]:
+        """Joint transformer blocks: text and image streams in, both out in the same order."""
+        return [Block(module, _streams) for module in self.transformer.transformer_blocks]
+
+
+def _compared(attention: Any, norm: str, value: Tensor) -> Tensor:
+    heads = value.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+    normed = getattr(attention, norm)
+    return heads if normed is None else normed(heads)  # type: ignore[no-any-return]
+
+
+def _streams(args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    given = dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)) | named
+    return given["encoder_hidden_states"], given["hidden_states"]
 
 
 def _first(output: Any) -> Tensor:

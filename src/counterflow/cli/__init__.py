@@ -24,6 +24,7 @@ from counterflow.cli import (
     system,
     toybox,
     tune,
+    vital,
 )
 from counterflow.errors import CounterflowError
 
@@ -43,6 +44,7 @@ compare.register(app)
 tune.register(app)
 cost.register(app)
 report.register(app)
+vital.register(app)
 system.register(app)
 app.add_typer(toybox.app, name="toybox")
 

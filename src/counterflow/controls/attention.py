@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from counterflow.backbones.base import Site
+from counterflow.controls.base import Half
 from counterflow.controls.rows import RowMap, replace_rows
-from counterflow.flow import Step, within
+from counterflow.flow import Stage, Step, within
 from counterflow.kinds import Window
 
 
@@ -27,6 +28,12 @@ class AttentionControl:
     parts: Collection[str] = ("v",)
     tokens: str = "image"
     blocks: Collection[int] | None = None
+    weights: Tensor | None = field(default=None, compare=False)
+    """For image tokens, `[targets, tokens, 1]`: the source's where 1, the target's own where 0."""
+    unconditional: Half | None = None
+    """Whose features the unconditional rows of the image take; None for their own."""
+    stage: Stage | None = None
+    """The only stage that it acts in."""
 
     def wants(self, site: Site, step: Step) -> bool:
         """At the chosen parts, tokens and blocks, within the window."""
@@ -34,6 +41,7 @@ class AttentionControl:
             site.part in self.parts
             and self.tokens in (site.stream, "both", "all")
             and (self.blocks is None or site.block in self.blocks)
+            and self.stage in (None, step.stage)
             and within(self.ratio, step)
         )
 

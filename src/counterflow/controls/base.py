@@ -5,7 +5,8 @@
             backbone.velocity(...)
 
 The rows of the source branch have their features remembered, those of targets have them replaced,
-those of the negative prompt pass untouched. One forward may hold all three, source rows first.
+those of the negative prompt pass untouched unless a control asks for them. One forward may hold all
+three, source rows first.
 After `attach` there is no hook.
 """
 
@@ -14,18 +15,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from counterflow.backbones.base import Backbone, Site
 from counterflow.controls.rows import RowMap
 from counterflow.flow import Branch, Step
 
+Half = Literal["conditional", "unconditional"]
+"""Which of the two forwards of a guided velocity."""
+
 
 @runtime_checkable
 class Control(Protocol):
-    """Decides where and when target features are replaced, and by what."""
+    """Decides where and when target features are replaced, and by what.
+
+    It may also have `weights`, `[targets, tokens, 1]`, by which what it takes is mixed with the
+    target's own, and `unconditional`, the half of the source's whose features the targets'
+    unconditional rows take (they pass untouched without).
+    """
 
     def wants(self, site: Site, step: Step) -> bool:
         """Whether this control acts at a site in a step (asked for either branch)."""
@@ -61,10 +71,12 @@ class Features:
     kept: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
     passing: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
     size: int = 0
+    seen: Tensor | None = None
+    """`[image tokens, text rows]`: mean attention of the inversion's evaluations."""
 
-    def put(self, step: Step, site: Site, value: Tensor) -> None:
+    def put(self, step: Step, site: Site, value: Tensor, half: Half = "conditional") -> None:
         """Remember a copy of the source's features."""
-        key = (evaluation(step), site.name)
+        key = _key(step, site, half)
         if key in self.kept:
             return
         value = value.detach().clone()
@@ -75,20 +87,24 @@ class Features:
         else:
             self.passing[key] = value
 
-    def get(self, step: Step, site: Site) -> Tensor | None:
+    def get(self, step: Step, site: Site, half: Half = "conditional") -> Tensor | None:
         """The source's features of an evaluation at a site, if they are known."""
-        key = (evaluation(step), site.name)
+        key = _key(step, site, half)
         return self.passing.get(key, self.kept.get(key))
 
     def clear(self) -> None:
         """Forget everything."""
         self.kept.clear()
         self.passing.clear()
-        self.size = 0
+        self.size, self.seen = 0, None
 
     def end_step(self) -> None:
         """Forget what did not fit the budget."""
         self.passing.clear()
+
+
+def _key(step: Step, site: Site, half: Half) -> tuple[Evaluation, str]:
+    return evaluation(step), site.name if half == "conditional" else f"{site.name} {half}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,17 @@ class Part:
     """For targets, one map for each row."""
     optional: bool = False
     """Whether a target stays as it is where the source's features are not known."""
+    recalled: Step | None = None
+    """An evaluation of the inversion whose features, where known, stand for the source's own."""
+    guides: Branch | None = None
+    """For rows of the negative prompt that guide a branch's rows, that branch."""
+    targets: slice = field(default_factory=lambda: slice(None))
+    """For targets, and what guides them, which of the run's they are."""
+
+    @property
+    def half(self) -> Half:
+        """Which half of guidance the rows are."""
+        return "unconditional" if self.branch == "negative" else "conditional"
 
 
 class Session:
@@ -130,14 +157,16 @@ class Session:
         """The controls that act at a site in a step."""
         return [control for control in self.controls if control.wants(site, step)]
 
-    def lacks(self, step: Step, features: Step | None = None) -> bool:
+    def lacks(self, step: Step, features: Step | None = None, recalled: Step | None = None) -> bool:
         """Whether a control at this step will need source features that are not known yet.
 
-        `features` is the evaluation that they are of, where it is not the step's own.
+        `features` is the evaluation that they are of, where it is not the step's own; those of
+        `recalled` stand for them.
         """
-        key = features or step
         return any(
-            self.active(site, step) and self.features.get(key, site) is None for site in self.sites
+            self._known(site, half, features or step, recalled) is None
+            for site in self.sites
+            for half in _halves(self.active(site, step))
         )
 
     def on_output(self, site: Site, output: Any) -> Any:
@@ -160,19 +189,59 @@ class Session:
         self, site: Site, step: Step, controls: Sequence[Control], value: Tensor, part: Part
     ) -> Tensor | None:
         """New features of a part's rows, or None where they stay."""
-        if part.branch == "source":
-            self.features.put(part.features, site, value[part.rows])
-        if part.branch != "target":
-            return None
-        source = self.features.get(part.features, site)
-        if source is None and part.optional:
-            return None
-        if source is None:
-            raise RuntimeError(f"no source features at step {step.index}, site {site.name}")
-        new, source = value[part.rows], source.to(value)
+        whose = part.guides or part.branch
+        if whose == "source" and part.half in _halves(controls):
+            return self._give(site, value[part.rows], part)
+        if whose == "target":
+            return self._take(site, step, controls, value[part.rows], part)
+        return None
+
+    def _give(self, site: Site, own: Tensor, part: Part) -> Tensor | None:
+        """The source's rows: remembered, or replaced by what the inversion remembered."""
+        if part.recalled is not None:
+            recalled = self.features.get(part.recalled, site, part.half)
+            if recalled is not None:
+                return recalled.to(own)
+        self.features.put(part.features, site, own, part.half)
+        return None
+
+    def _take(
+        self, site: Site, step: Step, controls: Sequence[Control], own: Tensor, part: Part
+    ) -> Tensor | None:
+        """The targets' rows under every control that acts on them."""
+        new = None
         for control in controls:
-            new = control.apply(site, step, new, source, part.maps)
+            half = "conditional" if part.half == "conditional" else _unconditional(control)
+            if half is None:
+                continue
+            source = self._known(site, half, part.features, part.recalled)
+            if source is None and part.optional:
+                continue
+            if source is None:
+                raise RuntimeError(f"no source features at step {step.index}, site {site.name}")
+            before = own if new is None else new
+            new = control.apply(site, step, before, source.to(own), part.maps)
+            weights = getattr(control, "weights", None)
+            if weights is not None:
+                new = torch.lerp(before, new, weights[part.targets].to(own).expand_as(own))
         return new
+
+    def _known(
+        self, site: Site, half: Half, features: Step, recalled: Step | None
+    ) -> Tensor | None:
+        """The source's features, by an evaluation or by the one that stands for it."""
+        before = None if recalled is None else self.features.get(recalled, site, half)
+        return self.features.get(features, site, half) if before is None else before
+
+
+def _unconditional(control: Control) -> Half | None:
+    return getattr(control, "unconditional", None)
+
+
+def _halves(controls: Sequence[Control]) -> set[Half]:
+    """The halves of the source's features that controls need."""
+    asked: set[Half] = {"conditional"} if controls else set()
+    return asked | {half for half in map(_unconditional, controls) if half is not None}
 
 
 @contextmanager

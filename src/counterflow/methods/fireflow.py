@@ -37,4 +37,4 @@ class FireFlow(RFSolver):
 
     def remembered(self, known: Trajectory, k: int) -> Any:
         """The velocity of the step before."""
-        return known.velocity(k + 1) if k + 1 < known.grid.steps else None
+        return known.before(k)

@@ -68,10 +68,8 @@ class RFSolver(Method):
     ) -> tuple[Latent, Any]:
         """The solver towards the image; where the inversion left no V its step is made again."""
         k, velocity = step.index, run.velocity("target", self.guidance, recorded=True)
-        again = run.grid.step(k, "invert")
-        if run.lacks(step, again.at(step.sigma, 1)):
-            source, before = run.velocity("source"), self.remembered(known, k)
-            self.solver.step(source, known[k + 1], before, again, run.grid[k + 1], run.grid[k])
+        if run.lacks(step, step.during("invert").at(step.sigma, 1)):
+            run.remake(self.solver, known, k, self.remembered(known, k))
         return self.solver.step(velocity, x, state, step, run.grid[k], run.grid[k + 1])
 
     def remembered(self, known: Trajectory, k: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +16,7 @@ from counterflow.controls.base import Control, Features, Part, Session, attach
 from counterflow.controls.rows import RowMap
 from counterflow.flow import Branch, Grid, Latent, Step, Velocity
 from counterflow.progress import Progress
+from counterflow.solvers.base import Solver
 from counterflow.solvers.trajectory import Trajectory
 
 ROWS = 8
@@ -35,6 +36,10 @@ class Query:
     """Whether features that are not known leave a target's as they are."""
     wanted: bool = True
     """Whether it is evaluated at all."""
+    recalled: Step | None = None
+    """An evaluation of the inversion whose features, where known, stand for the source's own."""
+    guides: Branch | None = None
+    """For the negative prompt, the branch that it guides, if any."""
 
 
 @dataclass
@@ -104,10 +109,11 @@ class Run:
         guidance: float = 1,
         features: Step | None = None,
         wanted: bool = True,
+        recalled: Step | None = None,
     ) -> Query:
         """Ask for the velocity under the source prompt; its features are remembered."""
         scale = self.backbone.guidance(guidance)
-        return Query("source", x, scale, features, wanted=wanted)
+        return Query("source", x, scale, features, wanted=wanted, recalled=recalled)
 
     def of_target(
         self,
@@ -115,9 +121,11 @@ class Run:
         guidance: float = 1,
         features: Step | None = None,
         optional: bool = False,
+        recalled: Step | None = None,
     ) -> Query:
         """Ask for the velocity under the target prompts, one row of `x` for each, controlled."""
-        return Query("target", x, self.backbone.guidance(guidance), features, optional)
+        scale = self.backbone.guidance(guidance)
+        return Query("target", x, scale, features, optional, recalled=recalled)
 
     def of_negative(self, x: Latent) -> Query:
         """Ask for the velocity under the negative (unconditional) prompt."""
@@ -131,7 +139,7 @@ class Run:
         """
         asked = sorted((q for q in queries if q.wanted), key=lambda q: q.branch != "source")
         guided = [q for q in asked if q.guidance.forwards == 2]
-        passes = [*asked, *(replace(q, branch="negative") for q in guided)]
+        passes = [*asked, *(replace(q, branch="negative", guides=q.branch) for q in guided)]
         answers = self._forward(step, passes)
         self.forwards += sum(len(q.x) for q in passes)
         self.own += sum(len(q.x) * q.guidance.forwards for q in asked if self._each(q))
@@ -158,14 +166,33 @@ class Run:
 
         return asked
 
-    def lacks(self, step: Step, features: Step | None = None) -> bool:
+    def lacks(self, step: Step, features: Step | None = None, recalled: Step | None = None) -> bool:
         """Whether a control at a step needs source features that are not known yet."""
-        return self.session.lacks(step, features)
+        return self.session.lacks(step, features, recalled)
 
-    def lacks_later(self, step: Step) -> bool:
-        """Whether a control at this step or a later one does."""
-        steps = (self.grid.step(k) for k in self.grid.toward_image(step.index))
-        return any(map(self.lacks, steps))
+    def remake(
+        self, solver: Solver, known: Trajectory, k: int, before: Any = None, guidance: float = 1
+    ) -> None:
+        """Make the inversion's step of interval `k` again, for features that it did not leave.
+
+        `before` is the solver's state when the inversion came there.
+        """
+        again, velocity = self.grid.step(k, "invert"), self.velocity("source", guidance)
+        solver.step(velocity, known[k + 1], before, again, self.grid[k + 1], self.grid[k])
+
+    def guided(self, guidance: float) -> bool:
+        """Whether a velocity at this guidance takes an unconditional forward."""
+        return self.backbone.guidance(guidance).forwards == 2
+
+    def lacks_later(self, step: Step, recalled: Callable[[Grid, int], Step] | None = None) -> bool:
+        """Whether a control at this step or a later one does.
+
+        `recalled` says for each interval which evaluation's features stand for the source's own.
+        """
+        return any(
+            self.lacks(self.grid.step(k), recalled=recalled and recalled(self.grid, k))
+            for k in self.grid.toward_image(step.index)
+        )
 
     def noised(self, noise: Latent, sigma: float) -> Latent:
         """The picture at a noise level, `(1 - sigma) * image + sigma * noise`."""
@@ -255,7 +282,16 @@ class Run:
         for query in passes:
             low, high = max(start, chunk.start), min(start + len(query.x), chunk.stop)
             if low < high:
-                maps = self.maps[low - start : high - start] if query.branch == "target" else ()
+                which = slice(low - start, high - start)
                 rows = slice(low - chunk.start, high - chunk.start)
-                yield Part(query.branch, rows, query.features or step, maps, query.optional)
+                yield Part(
+                    query.branch,
+                    rows,
+                    query.features or step,
+                    self.maps[which] if query.branch == "target" else (),
+                    query.optional,
+                    query.recalled,
+                    query.guides,
+                    which,
+                )
             start += len(query.x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any, cast
@@ -56,6 +56,21 @@ def check_solver(name: str, steps: int) -> None:
     """InputError for a solver that cannot invert in so few steps."""
     if name == "ddim" and steps < 2:
         raise InputError("ddim inverts in two steps or more, not 1")
+
+
+def check_blocks(backbone: Backbone, wanted: Collection[int]) -> None:
+    """InputError for blocks that a model lacks."""
+    if wanted:
+        blocks = block_count(backbone)
+        if max(wanted) >= blocks:
+            raise InputError(f"this model has blocks 0 to {blocks - 1}, not {max(wanted)}")
+
+
+def check_sites(backbone: Backbone, method: str, *features: str) -> None:
+    """InputError for a model without some attention features, as `image.k`."""
+    there = {f"{site.stream}.{site.part}" for site in backbone.sites()}
+    if missing := [name for name in features if name not in there]:
+        raise InputError(f"{method} needs this model's {', '.join(missing)}, which are not open")
 
 
 @dataclass(frozen=True)
@@ -140,11 +155,7 @@ class Controlled(Method):
 
     def check_model(self, backbone: Backbone) -> None:
         """Refuse blocks that the model lacks."""
-        wanted = {*(self.text_blocks or ()), *(self.attention_blocks or ())}
-        if wanted:
-            blocks = block_count(backbone)
-            if max(wanted) >= blocks:
-                raise InputError(f"this model has blocks 0 to {blocks - 1}, not {max(wanted)}")
+        check_blocks(backbone, {*(self.text_blocks or ()), *(self.attention_blocks or ())})
 
     def check_prompts(self, source: str, target: str) -> None:
         """Refuse a window for a word that the prompts do not both say."""

@@ -68,6 +68,10 @@ class Trajectory:
         """
         return (self[k + 1] - (self[k] if x is None else x)) / self.grid.width(k)
 
+    def before(self, k: int) -> Latent | None:
+        """The velocity that an inversion came to interval `k` with; None at the image."""
+        return self.velocity(k + 1) if k + 1 < self.grid.steps else None
+
     def compensation(self, k: int, x: Latent, velocity: Latent) -> Latent:
         """FTEdit's `eps[k]`: what the velocity at `x` lacks to reach stored latent `k + 1`."""
         return self.velocity(k, x) - velocity

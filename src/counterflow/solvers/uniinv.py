@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from counterflow.flow import Step, Velocity
+from counterflow.flow import Grid, Step, Velocity
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,10 @@ class UniInv:
             before = 0 * x if self.zero_start else velocity(x, step.at(start))
         v = velocity(x + h * before, step.at(stop, 1))
         return x + h * v, v
+
+
+def clean_end(grid: Grid, k: int) -> Step:
+    """The evaluation of an inversion at the cleaner end of interval `k`; its first at the image."""
+    if k + 1 == grid.steps:
+        return grid.step(k, "invert").at(grid[k + 1])
+    return grid.step(k + 1, "invert").at(grid[k + 1], 1)

@@ -1,0 +1,59 @@
+"""`vital-blocks`: which blocks of a model decide most of its pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from counterflow.cli import show
+from counterflow.cli.options import Device, Dtype, Json, Model
+from counterflow.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command."""
+    app.command("vital-blocks")(vital_blocks)
+
+
+def vital_blocks(
+    model: Model = "toybox",
+    prompts: Annotated[int, typer.Option(help="Number of prompts: captions of scenes.")] = 64,
+    steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 15,
+    seed: Annotated[int, typer.Option(help="Seed of the first prompt and of its noise.")] = 0,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 3.0,
+    device: Device = None,
+    dtype: Dtype = None,
+    json: Json = False,
+) -> None:
+    """Generate with each block bypassed, and print how much the pictures change (Stable Flow)."""
+    from counterflow.backbones.registry import check_options
+    from counterflow.edit.checks import check_generate
+
+    if prompts < 1:
+        raise InputError(f"--prompts is 1 or more, not {prompts}")
+    check_generate(steps, guidance, seed, 128, 128)
+    check_options(model, device, dtype)
+    with show.progress() as progress:
+        from counterflow.bench import vital
+        from counterflow.edit.editor import Editor
+
+        editor = Editor.load(model, device, dtype)
+        asked = vital.prompts(prompts, seed)
+        found = vital.vitality(editor, asked, steps, guidance, seed, progress)
+    if json:
+        facts = {"model": editor.backbone.identity, "likeness": found.likeness, "prompts": prompts}
+        more = {"steps": steps, "guidance": guidance, "seed": seed, "vitality": found.values}
+        show.as_json(facts | more | {"threshold": found.threshold, "vital": found.vital})
+        return
+    rows = [
+        [n, f"{value:.3f}", "vital" if n in found.vital else ""]
+        for n, value in enumerate(found.values)
+    ]
+    show.table(["block", "vitality", ""], rows)
+    print(
+        f"\n{found.likeness} of {prompts} pictures; vital above {found.threshold:.3f}, "
+        f"the mean and {vital.SPREADS:g} standard deviations"
+    )
+    if found.vital:
+        print(f"--set blocks={','.join(map(str, found.vital))}")
