@@ -15,14 +15,17 @@ class Euler:
 
     Of an interval's two noise levels, the velocity is always told the noisier one: that is where
     generation asks. Towards the noise the latent there is not known yet, and the known one takes
-    its place; this mismatch is the error of Euler inversion.
+    its place; this mismatch is the error of Euler inversion. With `clean` an inversion tells the
+    level that this latent has, which is the plain rule for the flow to the noise.
     """
+
+    clean: bool = False
 
     order = 1
     forwards = 1
 
     def __str__(self) -> str:
-        return "Euler's rule"
+        return "Euler's rule, told the clean end" if self.clean else "Euler's rule"
 
     def init(self, x: Tensor) -> None:
         """Nothing to remember."""
@@ -31,4 +34,5 @@ class Euler:
         self, velocity: Velocity, x: Tensor, state: None, step: Step, start: float, stop: float
     ) -> tuple[Tensor, None]:
         """One evaluation."""
-        return x + (stop - start) * velocity(x, step.at(max(start, stop))), None
+        told = start if self.clean else max(start, stop)
+        return x + (stop - start) * velocity(x, step.at(told)), None
