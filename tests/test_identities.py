@@ -23,6 +23,8 @@ PUBLISHED = (
     "rf-inversion",
     "rf-solver",
     "fireflow",
+    "pmi",
+    "pmi-euler",
     "uniedit",
     "flowalign",
     "dnaedit",

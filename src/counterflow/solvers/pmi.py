@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -20,9 +20,18 @@ Rule = Literal["pmi", "published", "paper"]
 """Towards the mean by a fixed length; mimic-CFG as published; mimic-CFG as its paper has it."""
 
 
+class State(NamedTuple):
+    """The base's own, the corrected velocity before, the sum of the mean, and the way travelled."""
+
+    base: Any
+    before: Tensor | None
+    total: Tensor
+    way: float
+
+
 @dataclass(frozen=True)
 class PMI:
-    """`base` with its last velocity `v` corrected to `v'`, which the next step remembers.
+    """`base` with its last velocity `v` corrected to `v'`, for a remembered velocity too.
 
     `base` is a solver that steps along its last evaluation: Euler, the midpoint rule, UniInv or
     FireFlow. With the mean `m` and the velocity before, `p`:
@@ -47,33 +56,26 @@ class PMI:
         """The base's."""
         return self.base.forwards
 
-    def init(self, x: Tensor) -> tuple[Any, Any, float]:
-        """The velocity before, the sum and the way travelled."""
-        return None, 0 * x, 0.0
+    def init(self, x: Tensor) -> State:
+        """Nothing asked, nothing travelled."""
+        return State(self.base.init(x), None, 0 * x, 0.0)
 
     def step(
-        self,
-        velocity: Velocity,
-        x: Tensor,
-        state: tuple[Any, Any, float],
-        step: Step,
-        start: float,
-        stop: float,
-    ) -> tuple[Tensor, tuple[Any, Any, float]]:
+        self, velocity: Velocity, x: Tensor, state: State, step: Step, start: float, stop: float
+    ) -> tuple[Tensor, State]:
         """The base's evaluations, and none besides."""
-        before, total, way = state
-        h, asked = stop - start, [x]
+        asked: list[Tensor] = []
 
         def watched(x: Tensor, step: Step) -> Tensor:
             asked.append(velocity(x, step))
             return asked[-1]
 
-        self.base.step(watched, x, before, step, start, stop)
-        v, way = asked[-1], way + h
-        total = total + h * v
-        new = self.corrected(v, total / way, before, h)
+        _, base = self.base.step(watched, x, state.base, step, start, stop)
+        h, v = stop - start, asked[-1]
+        total, way = state.total + h * v, state.way + h
+        new = self.corrected(v, total / way, state.before, h)
         total = total + h * new if self.twice else total
-        return x + h * new, (new, total, way)
+        return x + h * new, State(None if base is None else new, new, total, way)
 
     def corrected(self, v: Tensor, mean: Tensor, before: Tensor | None, h: float) -> Tensor:
         """By the rule, each row of the batch by itself."""
