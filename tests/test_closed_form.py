@@ -166,7 +166,7 @@ IDENTITY: dict[str, tuple[int | None, dict[str, Any]]] = {
 }
 """The power of the step that the error has: 0 for no error, None for no identity
 (SDEdit draws anew what its noise hides). All at guidance 2 if the identity is exact, else at 1.
-There and back the midpoint rule, FireFlow's, and UniInv with Euler's err an order less than one way.
+There and back the midpoint rule, FireFlow's and UniInv with Euler's gain an order on one way.
 """
 
 

@@ -51,6 +51,9 @@ class PMI:
     twice: bool = False
     order = 1
 
+    def __str__(self) -> str:
+        return f"{self.base}, corrected"
+
     @property
     def forwards(self) -> int:
         """The base's."""
