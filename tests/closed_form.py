@@ -76,6 +76,10 @@ class ClosedForm:
         pairs = zip(ATTENTION, self._modules, strict=True)
         return [Site("image", part, 0, module) for part, module in pairs]
 
+    def blocks(self) -> Sequence[object]:
+        """None that could be left out."""
+        return []
+
 
 def linear(rates: dict[str, tuple[float, float]]) -> ClosedForm:
     """`v = a x + b` with each prompt's `(a, b)`, which are scaled over the places of the latent."""

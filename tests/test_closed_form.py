@@ -12,6 +12,7 @@ from torch import Tensor
 
 from closed_form import ClosedForm, edited, field_of, linear, linear_path, mixture, slope
 from counterflow.flow import Grid, Step
+from counterflow.methods.base import Method
 from counterflow.methods.registry import METHODS, method
 from counterflow.solvers.base import SOLVERS, solver
 from counterflow.solvers.trajectory import generate, invert
@@ -159,6 +160,11 @@ IDENTITY: dict[str, tuple[int | None, dict[str, Any]]] = {
     "steerflow": (2, {}),
     "chordedit": (0, {"last_sigma": 0}),
     "dvrf": (0, {"source_guidance": 2.0}),
+    "decflowedit": (0, {"source_guidance": 2.0}),
+    "decflowedit-short": (0, {"source_guidance": 2.0}),
+    "fusionedit": (0, {"source_guidance": 2.0}),
+    "kv-edit": (1, {"skip_steps": 0}),
+    "stable-flow": (1, {"nudge": 1.0}),
     "ode": (1, {}),
     "euler": (1, {}),
     "ddim": (1, {}),
@@ -170,7 +176,16 @@ There and back the midpoint rule, FireFlow's and UniInv with Euler's gain an ord
 """
 
 
-@pytest.mark.parametrize("name", METHODS)
+def everywhere(how: Method) -> Tensor | None:
+    """A mask of everything for a method that edits nothing without one."""
+    return torch.ones(1, 1, *IMAGE.shape[2:]) if how.needs_mask else None
+
+
+EVERY = [name for name in METHODS if name != "consistedit"]
+"""Of a method that looks at attention there is nothing to see here."""
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_equal_prompts_give_the_source_back(name: str) -> None:
     """To rounding, or to the order of the method's solvers."""
     order, settings = IDENTITY[name]
@@ -181,7 +196,7 @@ def test_equal_prompts_give_the_source_back(name: str) -> None:
     errors = {}
     for steps in COUNTS[:1] if order in (0, None) else COUNTS:
         how = method(name, **({} if name == "chordedit" else {"steps": steps}) | settings)
-        got, _ = edited(flow, IMAGE, how, prompt, prompt)
+        got, _ = edited(flow, IMAGE, how, prompt, prompt, mask=everywhere(how))
         errors[steps] = float((got - IMAGE).norm() / IMAGE.norm())
     if order is None:
         assert errors[8] > 0.1
@@ -230,18 +245,18 @@ def test_a_method_is_its_recurrence(name: str, settings: dict[str, Any]) -> None
 
 # What an edit is for
 
-STAYS = {"steerflow"}
-"""Its velocity is less than the difference's in every place, and that times a cosine."""
+STAYS = {"steerflow", "decflowedit", "decflowedit-short", "fusionedit"}
+"""Their own masks leave places as they are, and here every place would have to change."""
 FAR = STAYS | {"uniedit", "flowalign"}
 """Their usual weights are for networks, whose prompts differ less: here they shoot past."""
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_an_edit_lands_by_the_targets_mean(name: str) -> None:
     """Nearer than to the source's, in 50 steps or more with each method's own settings."""
     how = method(name)
     how = how if name == "chordedit" else how.but(steps=max(50, how.steps))
-    got, _ = edited(mixture(MEANS), IMAGE, how)
+    got, _ = edited(mixture(MEANS), IMAGE, how, mask=everywhere(how))
     source, target = (float((got - (a + b) / 2).norm()) for a, b in ((A, B), (C, D)))
     assert (target < source) == (name not in STAYS)
     assert (target < float((A + B - C - D).norm() / 2)) == (name not in FAR | {"prompt-swap"})
