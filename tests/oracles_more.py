@@ -7,6 +7,7 @@ starts, and the edit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -136,6 +137,56 @@ def rf_solver(*args: Any) -> Made:
 
 def fireflow(*args: Any) -> Made:
     return shared_values(*args, carried=True)
+
+
+def pmi(
+    editor: Editor, image: Tensor, s: Sequence[float], prompts: Prompts, how: Any, seed: int
+) -> Made:
+    """Both loops as published, but for the first correction; the mean by the time that went by."""
+    n, fire = len(s) - 1, how.base == "fireflow"
+    count = len(editor.backbone.transformer.transformer_blocks)
+    blocks = range(count)[-max(1, round(how.late * count)) :]
+    store: dict[tuple[int, str], dict[str, Tensor]] = {}
+
+    def asked(x: Tensor, level: float, k: int, which: str, editing: bool) -> Tensor:
+        if not editing:
+            v, store[k, which] = kept(editor, x, level, prompts[0], blocks)
+            return v
+        values = store.get((k, which)) if k < how.inject else None
+        return given(editor, x, level, prompts[1], how.guidance, values, blocks)
+
+    def loop(x: Tensor, editing: bool) -> Tensor:
+        before, total = None, torch.zeros_like(x)
+        for k in range(n) if editing else reversed(range(n)):
+            a, b = (s[k], s[k + 1]) if editing else (s[k + 1], s[k])
+            if fire:
+                p = asked(x, a, k, "first", editing) if before is None else before
+                v = asked(x + (b - a) / 2 * p, (a + b) / 2, k, "half", editing)
+            else:
+                v = asked(x, a, k, "half", editing)
+            total = total + (b - a) * v
+            mean = total / (b - 1 if editing else b)
+            new = how.w * v
+            if not editing and before is None:
+                new = v
+            elif not editing:
+                g = (v - mean) + torch.sign(v - before)
+                new = v - math.sqrt(2 * how.size + 3 * math.sqrt(2 * how.size)) * (b - a) * (
+                    g / g.norm()
+                )
+            elif how.mimic == "off":
+                new = v
+            elif how.mimic == "paper":
+                new += (1 - how.w) * (v * mean).sum() / mean.norm() ** 2 * mean
+            else:
+                new += (1 - how.w) * mean * (v * mean) / (v if fire else mean).norm() ** 2
+            x, before = x + (b - a) * new, new
+            if not fire and how.mimic != "paper":
+                total = total + (b - a) * new
+        return x
+
+    start = loop(image, False)
+    return start, loop(start, True)
 
 
 def uniinv(
@@ -286,6 +337,9 @@ ORACLES: dict[str, Callable[..., Made]] = {
     "rf-inversion": rf_inversion,
     "rf-solver": rf_solver,
     "fireflow": fireflow,
+    "pmi": pmi,
+    "pmi-euler": pmi,
+    "prompt-swap": sdedit,
     "uniedit": uniedit,
     "flowalign": flowalign,
     "dnaedit": dnaedit,

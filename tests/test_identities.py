@@ -16,13 +16,15 @@ from counterflow.edit.inversion import Inversion
 from counterflow.methods.registry import METHODS, entry, method
 from counterflow.toybox.render import render
 from oracles import velocity
-from tools import SCENE, SOURCE, TARGETS, distance, running
+from tools import SCENE, SOURCE, TARGETS, distance, hooks, running
 
 PUBLISHED = (
     "sdedit",
     "rf-inversion",
     "rf-solver",
     "fireflow",
+    "pmi",
+    "pmi-euler",
     "uniedit",
     "flowalign",
     "dnaedit",
@@ -167,17 +169,74 @@ def test_sdedit_and_rf_inversion_at_their_ends(one: Editor) -> None:
     assert distance(one.edit(pure, TARGETS[0], seed=5).latent, plain[-1]) <= 1e-4
 
 
-@pytest.mark.parametrize("name", [n for n in PUBLISHED if n not in ("consistedit", "kv-edit")])
+@pytest.mark.parametrize("name", METHODS)
 def test_a_mask_of_nothing_and_of_all(one: Editor, name: str) -> None:
     """Nothing inside is the source's latent to the bit, all inside is no mask to the bit (but where
-    a mask stands for one that is found, or is needed).
+    a mask is needed, or stands for one that is found).
     """
     inversion = inverted(one, name)
     shape = inversion.picture.size[::-1]
     none = one.edit(inversion, TARGETS[0], mask=np.zeros(shape, bool), seed=2)
     assert torch.equal(none.latent, inversion.image)
     full = one.edit(inversion, TARGETS[0], mask=np.ones(shape, bool), seed=2)
-    assert torch.equal(full.latent, one.edit(inversion, TARGETS[0], seed=2).latent)
+    assert distance(full.latent, inversion.image) > 1e-3
+    if not method(name).needs_mask and name != "consistedit":
+        free = inverted(one, name)  # with no features that the edits before left
+        assert torch.equal(full.latent, one.edit(inversion, TARGETS[0], seed=2).latent)
+        assert distance(full.latent, one.edit(free, TARGETS[0], seed=2).latent) <= 2e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("prompt-swap", {}),
+        ("sdedit", {"n_start": 5}),
+        ("flowedit", {"n_max": 5, "n_min": 5}),
+        ("rf-inversion", {"gamma": 1.0, "eta": 0.0}),
+    ],
+    ids=str,
+)
+def test_at_full_strength_the_picture_is_not_seen(
+    one: Editor, name: str, settings: dict[str, Any]
+) -> None:
+    """What is left is the target sampled from the noise, whatever the picture and its prompt."""
+    settings = {"guidance": 3.0} | settings
+    _, plain = one.generate(TARGETS[0], steps=5, guidance=3.0, seed=5)
+    for scene, source in ((SCENE, SOURCE), (SCENE.but(color="yellow"), TARGETS[1])):
+        how = method(name, steps=5, **settings)
+        inversion = one.invert(render(scene), source, how, seed=5)
+        assert distance(one.edit(inversion, TARGETS[0], seed=5).latent, plain[-1]) <= 2e-5
+
+
+def test_a_share_of_all_steps_is_every_step(one: Editor) -> None:
+    """UniEdit's and DNAEdit's inversions then end at pure noise."""
+    for name, settings in (("uniedit", {"alpha": 1.0}), ("dnaedit", {"skip_steps": 0})):
+        inversion = inverted(one, name, **settings)
+        assert inversion.trajectory.first == 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_leaves_no_trace(editor: Editor, name: str) -> None:
+    """After it the model is what it was: no hook, no other part, the same velocity to the bit."""
+    network = editor.backbone.transformer
+    embedded = editor.backbone.embed(TARGETS[1])
+    x = editor.backbone.encode(torch.zeros(1, 3, 64, 64))
+    before, parts = editor.backbone.velocity(x, 0.6, embedded), _parts(network)
+    inversion = inverted(editor, name)
+    mask = np.ones(inversion.picture.size[::-1], bool) if method(name).needs_mask else None
+    first = editor.edit(inversion, TARGETS[0], seed=2, mask=mask)
+    assert hooks(editor.backbone) == 0 and _parts(network) == parts
+    assert torch.equal(editor.backbone.velocity(x, 0.6, embedded), before)
+    again = editor.edit(inversion, TARGETS[0], seed=2, mask=mask)
+    assert distance(again.latent, first.latent) <= 2e-5
+
+
+def _parts(network: Any) -> dict[str, Any]:
+    """Every module, the processors of attention, and whatever shadows a `forward`."""
+    return {
+        name: (id(each), id(getattr(each, "processor", None)), "forward" in vars(each))
+        for name, each in network.named_modules()
+    }
 
 
 @every_published

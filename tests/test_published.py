@@ -25,6 +25,12 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
     ("rf-solver", {"inject": 9, "late": 0.7, "guidance": 1.0}, (10, 10, 10)),
     ("fireflow", {}, (6, 12, 12)),
     ("fireflow", {"inject": 3, "late": 1.0, "guidance": 1.0}, (6, 6, 6)),
+    ("pmi", {}, (6, 12, 12)),
+    ("pmi", {"w": 0.6, "mimic": "paper", "size": 5, "inject": 0, "guidance": 1.0}, (6, 6, 6)),
+    ("pmi", {"mimic": "off", "inject": 3, "late": 1.0}, (6, 12, 12)),
+    ("pmi-euler", {"w": 0.6}, (5, 10, 10)),
+    ("pmi-euler", {"w": 0.6, "mimic": "paper", "inject": 4, "guidance": 1.0}, (5, 5, 5)),
+    ("prompt-swap", {}, (0, 10, 10)),
     ("uniedit", {}, (4, 6, 6)),
     (
         "uniedit",
@@ -151,6 +157,10 @@ def test_every_setting_of_a_published_method_decides(one: Editor, name: str) -> 
         "reseed": True,
         "maps": 2,
         "map_step": 1,
+        "base": "fireflow" if name == "pmi-euler" else "euler",
+        "size": 0,
+        "mimic": "paper",
+        "w": 0.5,
     }
     few = {"chordedit": {"steps": 1}, "dnaedit": {"steps": 5, "skip_steps": 1}}
     base = method(name, **few.get(name, {"steps": 5}))

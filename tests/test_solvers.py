@@ -22,6 +22,7 @@ from counterflow.solvers.euler import Euler
 from counterflow.solvers.fireflow import FireFlow
 from counterflow.solvers.fixed_point import FixedPoint
 from counterflow.solvers.midpoint import Midpoint
+from counterflow.solvers.pmi import PMI
 from counterflow.solvers.trajectory import generate, invert
 from counterflow.solvers.uniinv import UniInv
 
@@ -36,7 +37,7 @@ SOLVERS: tuple[Solver, ...] = (
     UniInv(zero_start=True),
     FireFlow(),
 )
-"""One of each; DDIM, whose rule is singular at pure noise, has `test_ddim`."""
+"""One of each; DDIM, whose rule is singular at pure noise, has `test_ddim`, PMI `test_pmi`."""
 every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 
 
@@ -373,7 +374,7 @@ def test_the_memory_is_the_states_alone() -> None:
 def test_every_registered_solver_is_one_that_is_tested(name: str) -> None:
     """By name, with its options; a name that there is not is no solver."""
     made = solver(name)
-    assert isinstance(made, Solver) and type(made) in {DDIM, *map(type, SOLVERS)}
+    assert isinstance(made, Solver) and type(made) in {DDIM, PMI, *map(type, SOLVERS)}
     assert solver("fixed-point", iterations=1, average=False) == FixedPoint(1, False)
     with pytest.raises(KeyError):
         solver("heun")

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from counterflow.backbones.base import ATTENTION, ClassifierFree, Conditioning, Site
+from counterflow.backbones.base import ATTENTION, Block, ClassifierFree, Conditioning, Site
 from counterflow.flow import Grid, Latent
 from counterflow.methods import base
 from counterflow.methods.base import Method
@@ -40,7 +40,7 @@ class Nothing:
 
     def __init__(self) -> None:
         self.modules: list[Site] = [
-            Site(stream, part, block, nn.Identity())
+            Site(stream, part, block, nn.Identity(), compared=lambda value: value[:, None])
             for block in range(BLOCKS)
             for stream in ("image", "text")
             for part in ("modulated", *ATTENTION)
@@ -93,6 +93,10 @@ class Nothing:
     def sites(self) -> list[Site]:
         """All of them."""
         return self.modules
+
+    def blocks(self) -> list[Block]:
+        """As many, each of which passes on what it gets."""
+        return [Block(nn.Identity(), lambda args, named: args) for _ in range(BLOCKS)]
 
 
 @lru_cache(maxsize=1024)

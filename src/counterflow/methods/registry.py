@@ -39,6 +39,7 @@ class Entry:
 
 FTEDIT = "counterflow.methods.ftedit:FTEdit"
 DECFLOWEDIT = "counterflow.methods.decflowedit:DecFlowEdit"
+PMI = "counterflow.methods.pmi:PMI"
 ODE = "counterflow.methods.ode:ODE"
 
 METHODS: dict[str, Entry] = {
@@ -67,6 +68,11 @@ METHODS: dict[str, Entry] = {
     "flowedit": Entry("counterflow.methods.flowedit:FlowEdit"),
     "directedit": Entry("counterflow.methods.directedit:DirectEdit"),
     "sdedit": Entry("counterflow.methods.sdedit:SDEdit"),
+    "prompt-swap": Entry(
+        "counterflow.methods.sdedit:SDEdit",
+        "Prompt swap: the target sampled from noise, the picture unseen",
+        {"n_start": 1000},
+    ),
     "rf-inversion": Entry("counterflow.methods.rf_inversion:RFInversion"),
     "rf-solver": Entry("counterflow.methods.rf_solver:RFSolver"),
     "fireflow": Entry("counterflow.methods.fireflow:FireFlow"),
@@ -86,6 +92,8 @@ METHODS: dict[str, Entry] = {
     "consistedit": Entry("counterflow.methods.consistedit:ConsistEdit"),
     "kv-edit": Entry("counterflow.methods.kv_edit:KVEdit"),
     "stable-flow": Entry("counterflow.methods.stable_flow:StableFlow"),
+    "pmi": Entry(PMI),
+    "pmi-euler": Entry(PMI, "PMI and mimic-CFG on Euler's rule", {"base": "euler"}),
     "ode": Entry(ODE),
     "euler": Entry(ODE, "Euler inversion, the target prompt alone", {"solver": "euler"}),
     "ddim": Entry(ODE, "DDIM inversion, the target prompt alone", {"solver": "ddim"}),

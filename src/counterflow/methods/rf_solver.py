@@ -1,8 +1,6 @@
 """RF-Solver-Edit: a second-order solver both ways, and V from the source.
 
-Wang et al., ICML 2025, arXiv 2411.04746; its Taylor step is the midpoint rule. V of late blocks is
-that of the inversion's evaluation of the same interval, half steps included. The published blocks
-are FLUX's late single ones; here they are a share of all blocks.
+Wang et al., ICML 2025, arXiv 2411.04746. V of late blocks is the inversion's of the same interval.
 """
 
 from __future__ import annotations
@@ -43,6 +41,11 @@ class RFSolver(Method):
         return Midpoint()
 
     @property
+    def sampler(self) -> Solver:
+        """What the edit steps with."""
+        return self.solver
+
+    @property
     def inversion(self) -> Inverting:
         """By the same solver."""
         return Inverting(self.steps, self.solver, back=self.solver)
@@ -54,23 +57,22 @@ class RFSolver(Method):
 
     def controls(self, run: Run, known: Any) -> Sequence[Control]:
         """V of all rows by position, in late blocks, in the first steps."""
-        blocks = block_count(run.backbone)
-        last = range(blocks - max(1, round(self.late * blocks)), blocks)
-        ratio = min(1.0, self.inject / self.steps)
-        return (AttentionControl(ratio, ("v",), "all", last),)
+        blocks = range(block_count(run.backbone))
+        last = blocks[-max(1, round(self.late * len(blocks))) :]
+        return (AttentionControl(min(1, self.inject / self.steps), ("v",), "all", last),)
 
     def start(self, run: Run, known: Trajectory) -> tuple[Latent, Any, int]:
         """From the inverted noise."""
-        return known[0], self.solver.init(known[0]), 0
+        return known[0], self.sampler.init(known[0]), 0
 
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: Any, step: Step
     ) -> tuple[Latent, Any]:
         """The solver towards the image; where the inversion left no V its step is made again."""
         k, velocity = step.index, run.velocity("target", self.guidance, recorded=True)
-        if run.lacks(step, step.during("invert").at(step.sigma, 1)):
+        if run.lacks(step, step.during("invert").at(step.sigma, self.solver.order - 1)):
             run.remake(self.solver, known, k, self.remembered(known, k))
-        return self.solver.step(velocity, x, state, step, run.grid[k], run.grid[k + 1])
+        return self.sampler.step(velocity, x, state, step, run.grid[k], run.grid[k + 1])
 
     def remembered(self, known: Trajectory, k: int) -> Any:
         """The solver's state when the inversion came to interval `k`."""

@@ -48,6 +48,7 @@ SOLVERS = {
     "midpoint": "counterflow.solvers.midpoint:Midpoint",
     "uniinv": "counterflow.solvers.uniinv:UniInv",
     "fireflow": "counterflow.solvers.fireflow:FireFlow",
+    "pmi": "counterflow.solvers.pmi:PMI",
 }
 """By name, as `module:Class`."""
 
