@@ -28,6 +28,7 @@ FINDING = {
     "decflowedit": 1,
     "decflowedit-short": 1,
     "fusionedit": 1,
+    "consistedit": 1,
 }
 """How often a method finds a mask in 4 steps."""
 NEEDS: dict[str, dict[str, Any]] = {"chordedit": {"steps": 1}, "dnaedit": {"skip_steps": 1}}

@@ -76,6 +76,22 @@ OWN: dict[str, dict[str, Values]] = {
         "guidance": (1.0, 1.5, 2.0),
     },
     "dvrf": {"drift": (0.0, 0.5, 1.0)},
+    "decflowedit": {"first_share": (0.25, 0.5, 1.0), "threshold": (0.35, 0.45, 0.55)},
+    "decflowedit-short": {"threshold": (0.35, 0.45, 0.55)},
+    "fusionedit": {"maps": (1, 2, 4), "map_step": share(0.2, 0.4, 0.6)},
+    "consistedit": {
+        "alpha": (0.0, 0.1, 0.3, 0.6, 1.0),
+        "threshold": (0.1, 0.2, 0.3),
+        "guidance": (1.0, 1.5, 2.0),
+    },
+    "kv-edit": {
+        "invert_guidance": (1.0, 1.5),
+        "guidance": (1.0, 1.5, 2.0, 3.0, 5.5),
+        "re_init": (True, False),
+    },
+    "stable-flow": {"nudge": (1.0, 1.15), "aligned": (True, False)},
+    "pmi": {"size": (0, 22), "mimic": ("published", "paper", "off"), "w": (0.9, 0.94, 1.0)},
+    "pmi-euler": {"size": (0, 22), "mimic": ("published", "paper", "off"), "w": (0.9, 0.94, 1.0)},
 }
 """By the method's name: values of settings that only it has, or that mean something else there."""
 
