@@ -31,7 +31,11 @@ FINDING = {
     "consistedit": 1,
 }
 """How often a method finds a mask in 4 steps."""
-NEEDS: dict[str, dict[str, Any]] = {"chordedit": {"steps": 1}, "dnaedit": {"skip_steps": 1}}
+NEEDS: dict[str, dict[str, Any]] = {
+    "chordedit": {"steps": 1},
+    "dnaedit": {"skip_steps": 1},
+    "kv-edit": {"skip_steps": 1},
+}
 
 
 @pytest.mark.parametrize("name", METHODS)
