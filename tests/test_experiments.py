@@ -93,6 +93,10 @@ def guidance(sign: int) -> Callable[[str, sets.Case, int], Figures]:
     )
 
 
+def comparison(sign: int) -> Callable[[str, sets.Case, int], Figures]:
+    return lambda label, case, n: edit(1.0, 25 + sign * (label == "ftedit"), n)
+
+
 MADE = {
     "iterations": iterations,
     "compensation": compensation,
@@ -102,6 +106,7 @@ MADE = {
     "ddim": ddim,
     "guidance": guidance,
     "steps": ratio,
+    "comparison": comparison,
 }
 
 
@@ -156,6 +161,12 @@ def test_bounds() -> None:
     assert [below(i) for i in (low, wide, high)] == [True, None, False]
     assert above(Interval(None, None, None, 0, 0)) is None
     assert above(low, -5) is True
+    near = Interval(0.1, -0.1, 0.2, 40, 0)
+    assert [above(near, margin=m) for m in (0.0, 0.2, 0.3)] == [None, None, False]
+    near = Interval(-0.1, -0.2, 0.1, 40, 0)
+    assert [below(near, margin=m) for m in (0.0, 0.2, 0.3)] == [None, None, False]
+    assert above(Interval(0.1, 0.05, 0.2, 40, 0), margin=0.3) is True
+    assert above(Interval(0.1, -0.1, 0.2, 9, 0), margin=0.3) is None
     assert all_of(True, None) is None and all_of(None, False) is False and all_of(True) is True
 
 

@@ -2,6 +2,7 @@
 
 from counterflow.bench.experiments import (
     attention,
+    comparison,
     compensation,
     ddim,
     guidance,
@@ -23,6 +24,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ddim.EXPERIMENT,
         guidance.EXPERIMENT,
         steps.EXPERIMENT,
+        comparison.EXPERIMENT,
     )
 }
 """By name, in the order of the page."""

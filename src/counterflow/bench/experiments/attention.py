@@ -50,7 +50,10 @@ def conclude(answers: Answers) -> Section:
     excess = difference_of_differences(before[0], columns[0], before[1], columns[1])
     verdict = Verdict(
         "Attention ratios above 20 % lower the success of pose edits more than of others.",
-        base.all_of(base.above(_loss(pose, beyond)), base.above(excess)),
+        base.all_of(
+            base.above(_loss(pose, beyond), margin=base.EQUAL["success"]),
+            base.above(excess, margin=base.EQUAL["success"]),
+        ),
         f"Success lost from 20 % to the mean of 40, 70 and 100 %: by pose edits "
         f"{base.in_words(_loss(pose, beyond))}, by others {base.in_words(_loss(others, beyond))}; "
         f"pose loses {base.in_words(excess)} more.",

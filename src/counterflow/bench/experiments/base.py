@@ -14,6 +14,8 @@ from counterflow.bench.stats import Interval, paired_difference
 
 MARGIN = 0.05
 """A share of edits that counts as no loss: "equal success" means less than this below."""
+EQUAL = {"success": MARGIN, "PSNR": 0.25, "latent": 0.02}
+"""Differences of figures that count as none: so a claim of one can be decided against."""
 NOTES = ("In brackets: 95 % intervals, by bootstrap over cases.",)
 FEWEST = 10
 """Cases, or pairs of them, without which nothing is decided."""
@@ -77,17 +79,21 @@ def more(cases: Sequence[Case], count: int) -> list[Case]:
     return first(cases, count * 5 // 2)
 
 
-def above(interval: Interval, bound: float = 0.0) -> bool | None:
-    """Whether the mean lies above a bound: None where the interval holds it, or is of too few."""
+def above(interval: Interval, bound: float = 0.0, margin: float = 0.0) -> bool | None:
+    """Whether the mean lies above a bound: None where the interval is too wide, or of too few.
+
+    It does not where the whole interval is less than a `margin` above: that counts as equal.
+    """
     if interval.low is None or interval.high is None or interval.count < FEWEST:
         return None
-    return True if interval.low > bound else False if interval.high < bound else None
+    return True if interval.low > bound else False if interval.high < bound + margin else None
 
 
-def below(interval: Interval, bound: float = 0.0) -> bool | None:
-    """Whether the mean lies below a bound."""
-    larger = above(interval, bound)
-    return None if larger is None else not larger
+def below(interval: Interval, bound: float = 0.0, margin: float = 0.0) -> bool | None:
+    """Whether the mean lies below a bound; it does not where all is less than a `margin` below."""
+    if interval.low is None or interval.high is None or interval.count < FEWEST:
+        return None
+    return True if interval.high < bound else False if interval.low > bound - margin else None
 
 
 def no_loss(interval: Interval) -> bool | None:

@@ -26,7 +26,10 @@ def conclude(answers: Answers) -> Section:
     background = answers.difference("5.0", "1.0", "PSNR")
     verdict = Verdict(
         "Guidance of 5 raises edit success over none, and costs background.",
-        base.all_of(base.above(success), base.below(background)),
+        base.all_of(
+            base.above(success, margin=base.EQUAL["success"]),
+            base.below(background, margin=base.EQUAL["PSNR"]),
+        ),
         f"At 5 against 1: success {base.in_words(success)}, background PSNR "
         f"{base.in_words(background, 'dB')}.",
     )

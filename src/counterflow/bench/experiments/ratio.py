@@ -26,7 +26,7 @@ def conclude(answers: Answers) -> Section:
     success = answers.difference("1.0", "0.2", "success")
     verdict = Verdict(
         "Control in all steps preserves more of the picture than in the first fifth.",
-        base.above(background),
+        base.above(background, margin=base.EQUAL["PSNR"]),
         f"In all steps against the first fifth: background PSNR {base.in_words(background, 'dB')}, "
         f"success {base.in_words(success)}.",
     )

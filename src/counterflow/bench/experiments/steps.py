@@ -27,7 +27,7 @@ def conclude(answers: Answers) -> Section:
     success = answers.difference("30", "10", "success")
     verdict = Verdict(
         "Thirty steps preserve more of the picture than ten.",
-        base.above(background),
+        base.above(background, margin=base.EQUAL["PSNR"]),
         f"At 30 against 10: background PSNR {base.in_words(background, 'dB')}, success "
         f"{base.in_words(success)}.",
     )

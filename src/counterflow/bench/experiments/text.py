@@ -29,7 +29,11 @@ def conclude(answers: Answers) -> Section:
     success = answers.difference("on", "off", "success")
     verdict = Verdict(
         "The text control raises the preservation of what was not named, at equal edit success.",
-        base.all_of(base.above(background), base.no_loss(kept), base.no_loss(success)),
+        base.all_of(
+            base.above(background, margin=base.EQUAL["PSNR"]),
+            base.no_loss(kept),
+            base.no_loss(success),
+        ),
         f"With the control: background PSNR {base.in_words(background, 'dB')}, other attributes "
         f"kept {base.in_words(kept, digits=3)}, success {base.in_words(success)} (a loss under "
         f"{base.MARGIN:.2f} counts as equal).",
