@@ -10,7 +10,7 @@ import pytest
 
 from counterflow.bench.engine import Figures, Setup
 from counterflow.bench.experiments import EXPERIMENTS
-from counterflow.bench.experiments.base import Answers, above, all_of, below, no_loss
+from counterflow.bench.experiments.base import Answers, above, all_of, below, needed, no_loss
 from counterflow.bench.experiments.run import Sample, plan
 from counterflow.bench.report.page import Page
 from counterflow.bench.run import _tasks
@@ -144,6 +144,18 @@ def test_pose_must_be_hurt_itself() -> None:
 
     section = EXPERIMENTS["attention"].conclude(answers("attention", figures))
     assert section.verdict is not None and section.verdict.holds is not True
+
+
+def test_the_cases_that_a_verdict_needed() -> None:
+    """Where all is plain, the fewest; where all of them decide nothing, none."""
+    assert needed(EXPERIMENTS["steps"], answers("steps", ratio(1))) == 10
+
+    def late(label: str, case: sets.Case, n: int) -> Figures:
+        return edit(1.0, 25 + 6 * (label == "30") * (n % 3 - 1), n)
+
+    made = answers("steps", late)
+    assert EXPERIMENTS["steps"].verdict(made).holds is None
+    assert needed(EXPERIMENTS["steps"], made) is None
 
 
 def test_agreement_is_no_certainty() -> None:

@@ -39,7 +39,7 @@ def conditions(steps: int) -> dict[str, Condition]:
     }
 
 
-def conclude(answers: Answers) -> Section:
+def verdict(answers: Answers) -> Verdict:
     pose, others = (
         Answers([c for c in answers.cases if (c.category == POSE) == is_pose], answers.figures, 0)
         for is_pose in (True, False)
@@ -48,7 +48,7 @@ def conclude(answers: Answers) -> Section:
     columns = [_average(part, beyond) for part in (pose, others)]
     before = [part.column("0.2", "success") for part in (pose, others)]
     excess = difference_of_differences(before[0], columns[0], before[1], columns[1])
-    verdict = Verdict(
+    return Verdict(
         "Attention ratios above 20 % lower the success of pose edits more than of others.",
         base.all_of(
             base.above(_loss(pose, beyond), margin=base.EQUAL["success"]),
@@ -57,6 +57,13 @@ def conclude(answers: Answers) -> Section:
         f"Success lost from 20 % to the mean of 40, 70 and 100 %: by pose edits "
         f"{base.in_words(_loss(pose, beyond))}, by others {base.in_words(_loss(others, beyond))}; "
         f"pose loses {base.in_words(excess)} more.",
+    )
+
+
+def conclude(answers: Answers) -> Section:
+    pose, others = (
+        Answers([c for c in answers.cases if (c.category == POSE) == is_pose], answers.figures, 0)
+        for is_pose in (True, False)
     )
     both = [(part, figure) for figure in ("success", "PSNR") for part in (pose, others)]
     rows: list[Row] = [
@@ -80,7 +87,7 @@ def conclude(answers: Answers) -> Section:
         for name, figure in (("success", "success"), ("background PSNR, dB", "PSNR"))
     ]
     plot = plots.lines(list(RATIOS), "share of steps with injection", panels)
-    return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict)
+    return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict(answers))
 
 
 def _average(part: Answers, labels: Sequence[str]) -> list[float | None]:
@@ -96,4 +103,6 @@ def _loss(part: Answers, beyond: Sequence[str]) -> Interval:
     return paired_difference(part.column("0.2", "success"), _average(part, beyond))
 
 
-EXPERIMENT = Experiment("attention", "Attention injection and pose", choose, conditions, conclude)
+EXPERIMENT = Experiment(
+    "attention", "Attention injection and pose", choose, conditions, conclude, verdict
+)

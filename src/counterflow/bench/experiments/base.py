@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from counterflow.bench.engine import Condition, Figures
 from counterflow.bench.figures import averaged, label
 from counterflow.bench.report import plots
-from counterflow.bench.report.page import Column, Row, Section, Table
+from counterflow.bench.report.page import Column, Row, Section, Table, Verdict
 from counterflow.bench.sets.cases import Case
 from counterflow.bench.stats import Interval, paired_difference
 
@@ -32,6 +32,8 @@ class Experiment:
     conditions: Callable[[int], dict[str, Condition]]
     """Given the number of steps."""
     conclude: Callable[[Answers], Section]
+    verdict: Callable[[Answers], Verdict]
+    """The section's, by itself."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,28 @@ class Answers:
     def categories(self) -> list[str]:
         """The kinds of edit, in the cases' order."""
         return list(dict.fromkeys(case.category for case in self.cases))
+
+
+def needed(experiment: Experiment, answers: Answers) -> int | None:
+    """How many of the cases, in tens, spread evenly, decide as all of them do.
+
+    The fewest from which the verdict stays the same; None where all of them decide nothing.
+    """
+    final = experiment.verdict(answers).holds
+    if final is None:
+        return None
+    least = len(answers.cases)
+    for count in range((least - 1) // 10 * 10, 0, -10):
+        part = replace(answers, cases=_part(answers.cases, count))
+        if experiment.verdict(part).holds is not final:
+            break
+        least = count
+    return least
+
+
+def _part(cases: Sequence[Case], count: int) -> list[Case]:
+    """So many cases, evenly spread: an experiment's may be of one kind after the other."""
+    return [cases[n * len(cases) // count] for n in range(count)]
 
 
 def first(cases: Sequence[Case], count: int) -> list[Case]:

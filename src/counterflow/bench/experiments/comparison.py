@@ -23,10 +23,10 @@ def conditions(steps: int) -> dict[str, Condition]:
     return {name: condition(name) for name in (OWN, *OTHERS)}
 
 
-def conclude(answers: Answers) -> Section:
+def verdict(answers: Answers) -> Verdict:
     background = {name: answers.difference(OWN, name, "PSNR") for name in OTHERS}
     success = {name: answers.difference(OWN, name, "success") for name in OTHERS}
-    verdict = Verdict(
+    return Verdict(
         "FTEdit keeps more of the background than the methods before it, at no loss of success.",
         base.all_of(
             *(base.above(d, margin=base.EQUAL["PSNR"]) for d in background.values()),
@@ -40,6 +40,11 @@ def conclude(answers: Answers) -> Section:
         )
         + ".",
     )
+
+
+def conclude(answers: Answers) -> Section:
+    background = {name: answers.difference(OWN, name, "PSNR") for name in OTHERS}
+    success = {name: answers.difference(OWN, name, "success") for name in OTHERS}
     titles = {name: name for name in (OWN, *OTHERS)}
     made = base.rows(answers, titles, (*base.EDITED, "forwards"))
     rows: list[Row] = [
@@ -56,7 +61,7 @@ def conclude(answers: Answers) -> Section:
         for name in titles
     ]
     plot = plots.scatter(points, base.heading("PSNR"), "success")
-    return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict)
+    return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict(answers))
 
 
-EXPERIMENT = Experiment("comparison", "Methods before it", base.more, conditions, conclude)
+EXPERIMENT = Experiment("comparison", "Methods before it", base.more, conditions, conclude, verdict)

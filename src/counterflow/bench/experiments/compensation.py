@@ -28,6 +28,22 @@ def conditions(steps: int) -> dict[str, Condition]:
     }
 
 
+def verdict(answers: Answers) -> Verdict:
+    largest = {
+        label: max((v for v in answers.column(label, "largest") if v is not None), default=None)
+        for label in ("with", "without")
+    }
+    exact = None if largest["with"] is None else largest["with"] < EXACT
+    change = answers.difference("source", "none", "success")
+    return Verdict(
+        "Compensation makes the source exact and does not lower edit success.",
+        base.all_of(exact, base.no_loss(change)),
+        f"Largest error {_scientific(largest['with'])} with it and "
+        f"{_scientific(largest['without'])} without; success {base.in_words(change)} by "
+        f"compensating the source (a loss under {base.MARGIN:.2f} counts as none).",
+    )
+
+
 def conclude(answers: Answers) -> Section:
     largest = {
         label: max((v for v in answers.column(label, "largest") if v is not None), default=None)
@@ -40,15 +56,6 @@ def conclude(answers: Answers) -> Section:
         [name, _scientific(largest[error[label]]), *rest]
         for label, (name, *rest) in zip(titles, edits, strict=True)
     ]
-    exact = None if largest["with"] is None else largest["with"] < EXACT
-    change = answers.difference("source", "none", "success")
-    verdict = Verdict(
-        "Compensation makes the source exact and does not lower edit success.",
-        base.all_of(exact, base.no_loss(change)),
-        f"Largest error {_scientific(largest['with'])} with it and "
-        f"{_scientific(largest['without'])} without; success {base.in_words(change)} by "
-        f"compensating the source (a loss under {base.MARGIN:.2f} counts as none).",
-    )
     plot = plots.bars(
         ["success", "kept"],
         [(titles[e], [answers.average(e, "success"), answers.average(e, "kept")]) for e in titles],
@@ -60,11 +67,13 @@ def conclude(answers: Answers) -> Section:
         *base.columns(base.EDITED),
     )
     table = base.table(Column("compensated"), columns, rows)
-    return Section(EXPERIMENT.title, TEXT, table, plot, verdict)
+    return Section(EXPERIMENT.title, TEXT, table, plot, verdict(answers))
 
 
 def _scientific(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.0e}"
 
 
-EXPERIMENT = Experiment("compensation", "Velocity compensation", base.more, conditions, conclude)
+EXPERIMENT = Experiment(
+    "compensation", "Velocity compensation", base.more, conditions, conclude, verdict
+)

@@ -31,6 +31,16 @@ def conditions(steps: int) -> dict[str, Condition]:
     }
 
 
+def verdict(answers: Answers) -> Verdict:
+    differences = {n: answers.difference(f"euler {n}", f"ddim {n}", "latent") for n in COUNTS}
+    each = "; ".join(f"{n} steps {base.in_words(d, digits=3)}" for n, d in differences.items())
+    return Verdict(
+        "At equal steps, Euler inversion is more sensitive to the mismatch than DDIM inversion.",
+        base.all_of(*(base.above(d, margin=base.EQUAL["latent"]) for d in differences.values())),
+        f"Relative latent error of the round trip, Euler less DDIM: {each}.",
+    )
+
+
 def conclude(answers: Answers) -> Section:
     columns = [
         base.column(figure, f"{base.heading(figure)}, {title}", None if title == "Euler" else "")
@@ -42,18 +52,11 @@ def conclude(answers: Answers) -> Section:
     for n in COUNTS:
         means = [answers.average(f"{s} {n}", f) for f in FIGURES for s in TITLES]
         rows.append([str(n), *means, answers.difference(f"euler {n}", f"ddim {n}", "latent")])
-    differences = {n: answers.difference(f"euler {n}", f"ddim {n}", "latent") for n in COUNTS}
-    each = "; ".join(f"{n} steps {base.in_words(d, digits=3)}" for n, d in differences.items())
-    verdict = Verdict(
-        "At equal steps, Euler inversion is more sensitive to the mismatch than DDIM inversion.",
-        base.all_of(*(base.above(d, margin=base.EQUAL["latent"]) for d in differences.values())),
-        f"Relative latent error of the round trip, Euler less DDIM: {each}.",
-    )
     series = [(TITLES[s], [answers.average(f"{s} {n}", "latent") for n in COUNTS]) for s in TITLES]
     plot = plots.lines(list(COUNTS), "steps", [("latent error", series)])
     return Section(
-        EXPERIMENT.title, TEXT, base.table(Column("steps"), columns, rows), plot, verdict
+        EXPERIMENT.title, TEXT, base.table(Column("steps"), columns, rows), plot, verdict(answers)
     )
 
 
-EXPERIMENT = Experiment("ddim", "Euler against DDIM", base.first, conditions, conclude)
+EXPERIMENT = Experiment("ddim", "Euler against DDIM", base.first, conditions, conclude, verdict)

@@ -20,11 +20,10 @@ def conditions(steps: int) -> dict[str, Condition]:
     return {str(g): condition("ftedit", steps=steps, guidance=g) for g in SCALES}
 
 
-def conclude(answers: Answers) -> Section:
-    rows = base.rows(answers, {str(g): f"{g:g}" for g in SCALES}, base.EDITED)
+def verdict(answers: Answers) -> Verdict:
     success = answers.difference("5.0", "1.0", "success")
     background = answers.difference("5.0", "1.0", "PSNR")
-    verdict = Verdict(
+    return Verdict(
         "Guidance of 5 raises edit success over none, and costs background.",
         base.all_of(
             base.above(success, margin=base.EQUAL["success"]),
@@ -33,10 +32,14 @@ def conclude(answers: Answers) -> Section:
         f"At 5 against 1: success {base.in_words(success)}, background PSNR "
         f"{base.in_words(background, 'dB')}.",
     )
+
+
+def conclude(answers: Answers) -> Section:
+    rows = base.rows(answers, {str(g): f"{g:g}" for g in SCALES}, base.EDITED)
     panels = base.panels(answers, [str(g) for g in SCALES])
     plot = plots.lines(list(SCALES), "guidance", panels)
     table = base.table(Column("guidance"), base.columns(base.EDITED), rows)
-    return Section(EXPERIMENT.title, TEXT, table, plot, verdict)
+    return Section(EXPERIMENT.title, TEXT, table, plot, verdict(answers))
 
 
-EXPERIMENT = Experiment("guidance", "Guidance", base.first, conditions, conclude)
+EXPERIMENT = Experiment("guidance", "Guidance", base.first, conditions, conclude, verdict)

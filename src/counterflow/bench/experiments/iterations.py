@@ -30,6 +30,21 @@ def conditions(steps: int) -> dict[str, Condition]:
     return by_label
 
 
+def verdict(answers: Answers) -> Verdict:
+    error = answers.difference("reconstruct 3", "reconstruct 0", "latent")
+    background = answers.difference("edit 3", "edit 0", "PSNR")
+    return Verdict(
+        "Fixed-point iteration lowers the reconstruction error and raises background PSNR at "
+        "equal steps.",
+        base.all_of(
+            base.below(error, margin=base.EQUAL["latent"]),
+            base.above(background, margin=base.EQUAL["PSNR"]),
+        ),
+        f"Three iterations against none: relative latent error {base.in_words(error, digits=3)}, "
+        f"background PSNR of edits {base.in_words(background, 'dB')}.",
+    )
+
+
 def conclude(answers: Answers) -> Section:
     errors = {n: answers.average(f"reconstruct {n}", "latent") for n in COUNTS}
     trips = {n: answers.average(f"reconstruct {n}", "reconstruction PSNR") for n in COUNTS}
@@ -40,18 +55,6 @@ def conclude(answers: Answers) -> Section:
     ]
     cost = base.column("forwards", meaning="Evaluations of the network for the inversion.")
     columns = (cost, *base.columns(("latent", "reconstruction PSNR", *base.EDITED)))
-    error = answers.difference("reconstruct 3", "reconstruct 0", "latent")
-    background = answers.difference("edit 3", "edit 0", "PSNR")
-    verdict = Verdict(
-        "Fixed-point iteration lowers the reconstruction error and raises background PSNR at "
-        "equal steps.",
-        base.all_of(
-            base.below(error, margin=base.EQUAL["latent"]),
-            base.above(background, margin=base.EQUAL["PSNR"]),
-        ),
-        f"Three iterations against none: relative latent error {base.in_words(error, digits=3)}, "
-        f"background PSNR of edits {base.in_words(background, 'dB')}.",
-    )
     plot = plots.lines(
         list(COUNTS),
         "iterations",
@@ -61,7 +64,9 @@ def conclude(answers: Answers) -> Section:
         ],
     )
     table = base.table(Column("iterations"), columns, rows)
-    return Section(EXPERIMENT.title, TEXT, table, plot, verdict)
+    return Section(EXPERIMENT.title, TEXT, table, plot, verdict(answers))
 
 
-EXPERIMENT = Experiment("iterations", "Fixed-point iterations", base.first, conditions, conclude)
+EXPERIMENT = Experiment(
+    "iterations", "Fixed-point iterations", base.first, conditions, conclude, verdict
+)

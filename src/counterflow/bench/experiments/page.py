@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from counterflow.bench.experiments.base import EQUAL, needed
 from counterflow.bench.experiments.run import Finding, Sample
 from counterflow.bench.figures import FIGURES
-from counterflow.bench.report.page import Column, Page, Picture, Section, Strip, Table
+from counterflow.bench.report.page import Column, Page, Picture, Row, Section, Strip, Table
 from counterflow.bench.report.summary import numbers
 from counterflow.bench.sets.cases import Case
 from counterflow.controls.align import changed_words
@@ -35,15 +36,27 @@ def build(
     findings: Sequence[Finding], sample: Sample, folder: Path, judge: dict[str, float]
 ) -> Page:
     """The page, with pictures from the results folder; equal results give an equal page."""
-    rows = [
-        [each.section.title, verdict.claim, verdict.word, verdict.sentence]
+    rows: list[Row] = [
+        [
+            each.section.title,
+            verdict.claim,
+            verdict.word,
+            verdict.sentence,
+            len(each.answers.cases),
+            needed(each.experiment, each.answers),
+        ]
         for each in findings
         if (verdict := each.section.verdict) is not None
     ]
-    header = [Column("experiment"), Column("claim"), Column("verdict"), Column("measured")]
+    header = [
+        *(Column(name) for name in ("experiment", "claim", "verdict", "measured", "cases")),
+        Column("needed", "How many of the cases, spread evenly, decide as all of them do."),
+    ]
+    equal = ", ".join(f"{name} {margin:g}" for name, margin in EQUAL.items())
     notes = (
         "A claim holds, or does not, where the whole 95 % interval lies on one side; else it is "
-        "undecided at this sample size.",
+        "undecided at this sample size. Where a claim is of a difference, it does not hold either "
+        f"if all of the interval is below what counts as equal: {equal}.",
     )
     claims = Section("Claims", table=Table(header, rows, notes))
     cases = {case.name for each in findings for case in each.answers.cases}
@@ -99,6 +112,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {
         "title": finding.section.title,
         "cases": len(answers.cases),
+        "needed": needed(finding.experiment, answers),
         "claim": verdict.claim if verdict else None,
         "holds": verdict.holds if verdict else None,
         "measured": verdict.sentence if verdict else None,

@@ -23,11 +23,11 @@ def conditions(steps: int) -> dict[str, Condition]:
     }
 
 
-def conclude(answers: Answers) -> Section:
+def verdict(answers: Answers) -> Verdict:
     kept = answers.difference("on", "off", "kept")
     background = answers.difference("on", "off", "PSNR")
     success = answers.difference("on", "off", "success")
-    verdict = Verdict(
+    return Verdict(
         "The text control raises the preservation of what was not named, at equal edit success.",
         base.all_of(
             base.above(background, margin=base.EQUAL["PSNR"]),
@@ -38,6 +38,9 @@ def conclude(answers: Answers) -> Section:
         f"kept {base.in_words(kept, digits=3)}, success {base.in_words(success)} (a loss under "
         f"{base.MARGIN:.2f} counts as equal).",
     )
+
+
+def conclude(answers: Answers) -> Section:
     names = [*answers.categories, "all"]
     rows: list[Row] = []
     for name in names:
@@ -62,7 +65,7 @@ def conclude(answers: Answers) -> Section:
         "success",
         1,
     )
-    return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict)
+    return Section(EXPERIMENT.title, TEXT, Table(header, rows, base.NOTES), plot, verdict(answers))
 
 
-EXPERIMENT = Experiment("text", "Text control on and off", base.more, conditions, conclude)
+EXPERIMENT = Experiment("text", "Text control on and off", base.more, conditions, conclude, verdict)
