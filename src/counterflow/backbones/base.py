@@ -142,6 +142,8 @@ class Backbone(Protocol):
     """Number of pixels the model was made for."""
     longest: int
     """Most pixels of a side."""
+    distilled: str
+    """What to know of a model that was distilled for few steps; empty for another."""
     device: torch.device
     dtype: torch.dtype
 

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -13,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from counterflow.backbones.base import Backbone
+from counterflow.backbones.families import ADAPTERS
 from counterflow.errors import InputError, ModelError
-
-ADAPTERS = {"StableDiffusion3Pipeline": "counterflow.backbones.sd3:SD3"}
-"""The adapter of each pipeline class, as `module:class`."""
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -83,8 +82,9 @@ def load_backbone(
 
     `model` is `"toybox"`, a pipeline folder or a hub repository. `device` is by default a GPU
     if there is one, `dtype` float32 on a CPU and bfloat16 elsewhere. Only safetensors are read
-    and no remote code is run. Raises ModelError if the model cannot be opened or does not fit, and
-    InputError for a wrong device or dtype.
+    and no remote code is run. Warns (UserWarning) of a model that was distilled for few steps.
+    Raises ModelError if the model cannot be opened or does not fit, and InputError for a wrong
+    device or dtype.
     """
     os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
     check_options(model, device, dtype)
@@ -105,6 +105,8 @@ def load_backbone(
         raise ModelError(f"{model} does not fit the memory of {device} as {kind}") from None
     words = None if folder is None else known_words(folder)
     adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity, words)
+    if adapter.distilled:
+        warnings.warn(adapter.distilled, stacklevel=2)
     return adapter
 
 

@@ -60,7 +60,7 @@ def demo(
 
 def models(json: Json = False) -> None:
     """List the models on this machine: the bundled one, and pipelines in the hub's cache."""
-    from counterflow.backbones.registry import ADAPTERS
+    from counterflow.backbones.families import ADAPTERS
 
     entries = [_model("toybox", _toybox())] + [_model(name, path) for name, path in _cached()]
     if json:
@@ -137,7 +137,8 @@ def _cached() -> list[tuple[str, Path]]:
 
 def _model(name: str, folder: Path) -> dict[str, Any]:
     """The entry of a model folder: pipeline class, size, and whether it can be used."""
-    from counterflow.backbones.registry import ADAPTERS, pipeline_class
+    from counterflow.backbones.families import ADAPTERS
+    from counterflow.backbones.registry import pipeline_class
 
     entry = {"model": name, "folder": str(folder), "pipeline": None, "megabytes": 0}
     try:

@@ -1,0 +1,90 @@
+"""Facts of each family of models, as data: what opens it, its weights with their licences.
+
+Nothing here imports torch. A family is known to the package, and enters its tests, by its entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+GuidanceForm = Literal["classifier-free", "embedded", "rescaled"]
+"""`embedded`: the model is told the scale, in one forward. `rescaled`: classifier-free, and then as
+long as the conditional velocity, token by token."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that people have, in the hub."""
+
+    repository: str
+    licence: str
+    """As the repository names it."""
+    few_steps: int | None = None
+    """How many steps it was distilled for, without guidance; None for a model that was not."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that one adapter serves."""
+
+    title: str
+    pipeline: str
+    """The pipeline class of diffusers."""
+    adapter: str
+    """As `module:class`."""
+    guidance: tuple[GuidanceForm, ...]
+    """The forms that its models have; which one is a matter of the model's own configuration."""
+    checkpoints: tuple[Checkpoint, ...]
+
+
+STABILITY = "stabilityai-ai-community"
+APACHE = "apache-2.0"
+FLUX_DEV = "flux-1-dev-non-commercial-license"
+
+FAMILIES: dict[str, Family] = {
+    "sd3": Family(
+        "Stable Diffusion 3 and 3.5",
+        "StableDiffusion3Pipeline",
+        "counterflow.backbones.sd3:SD3",
+        ("classifier-free",),
+        (
+            Checkpoint("stabilityai/stable-diffusion-3-medium-diffusers", STABILITY),
+            Checkpoint("stabilityai/stable-diffusion-3.5-medium", STABILITY),
+            Checkpoint("stabilityai/stable-diffusion-3.5-large", STABILITY),
+            Checkpoint("stabilityai/stable-diffusion-3.5-large-turbo", STABILITY, 4),
+        ),
+    ),
+    "flux": Family(
+        "FLUX.1",
+        "FluxPipeline",
+        "counterflow.backbones.flux:Flux",
+        ("embedded", "classifier-free"),
+        (
+            Checkpoint("black-forest-labs/FLUX.1-dev", FLUX_DEV),
+            Checkpoint("black-forest-labs/FLUX.1-Krea-dev", FLUX_DEV),
+            Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, 4),
+        ),
+    ),
+}
+"""By the adapter's `family`."""
+
+ADAPTERS = {each.pipeline: each.adapter for each in FAMILIES.values()}
+"""The adapter of each pipeline class."""
+
+
+def few_steps(family: str, identity: str) -> int | None:
+    """How many steps a model was distilled for, by its repository's name; None where not known."""
+    known = {each.repository: each.few_steps for each in FAMILIES[family].checkpoints}
+    return known.get(identity.partition("@")[0])
+
+
+def told(steps: int | None) -> str:
+    """What to know of a model distilled for so many steps; empty for None."""
+    if steps is None:
+        return ""
+    return (
+        f"this model was distilled for about {steps} steps without guidance: its velocities are "
+        "no flow between picture and noise, so inversions are rough; set guidance to 1 and few "
+        "steps, or take a model that was not distilled"
+    )
