@@ -6,7 +6,7 @@ The text stream is T5's, unmasked; CLIP's pooled vector modulates. Time is sigma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -101,8 +101,9 @@ class Flux(PipelineAdapter):
             sites += mmdit.single_sites(n, block.norm, block.attn, self._rows(), self._turned)
         return sites
 
-    def _blocks(self) -> tuple[Sequence[Any], Sequence[Any]]:
-        return self.transformer.transformer_blocks, self.transformer.single_transformer_blocks
+    def _blocks(self) -> tuple[list[Any], list[Any]]:
+        net = self.transformer
+        return list(net.transformer_blocks), list(net.single_transformer_blocks)
 
     def _turned(self, heads: Tensor, stream: Stream) -> Tensor:
         turns = self.transformer.pos_embed(self._places[self._rows()[stream]])

@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -97,16 +97,27 @@ def load_backbone(
     with _quiet():
         revision = None if folder else identity.rpartition("@")[2]
         pipeline = _open(str(folder or model), kind, revision, local=folder is not None)
-    module, _, name = adapter_of(type(pipeline).__name__).partition(":")
     pipeline.set_progress_bar_config(disable=True)
     try:
         pipeline = pipeline.to(device)
     except torch.OutOfMemoryError:
         raise ModelError(f"{model} does not fit the memory of {device} as {kind}") from None
     words = None if folder is None else known_words(folder)
-    adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity, words)
+    adapter = load_adapter(pipeline, identity, words)
     if adapter.distilled:
         warnings.warn(adapter.distilled, stacklevel=2)
+    return adapter
+
+
+def load_adapter(
+    pipeline: Any, identity: str = "", words: Collection[str] | None = None
+) -> Backbone:
+    """The adapter over a loaded pipeline; ModelError if its class has none.
+
+    `identity` is for records, `words` are those that the model learned, where that is known.
+    """
+    module, _, name = adapter_of(type(pipeline).__name__).partition(":")
+    adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity, words)
     return adapter
 
 

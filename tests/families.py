@@ -1,0 +1,174 @@
+"""A tiny pipeline of random weights for each family, and how its own call is asked for latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from counterflow.backbones.mmdit import pack, unpack
+from counterflow.toybox.captions import caption
+from counterflow.toybox.scene import sample
+from counterflow.toybox.train import text
+
+Own = Callable[[Any, Sequence[str], Tensor, float, dict[str, Any]], Tensor]
+"""Latents `[b, c, h, w]` of a pipeline's own call from prompts, noise, guidance and options."""
+
+
+@cache
+def captions() -> list[str]:
+    return [caption(sample(i)) for i in range(300)]
+
+
+def autoencoder() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=1.5,
+        shift_factor=0.06,
+    )
+
+
+def ready(pipeline: Any) -> Any:
+    """Without a progress bar or dropout."""
+    pipeline.set_progress_bar_config(disable=True)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    return pipeline
+
+
+def sd3(dual_attention: bool = False, shift: float = 1.0) -> Any:
+    """A random-weight SD3 pipeline (SD3.5-medium-like with dual attention) of 64×64 pixels."""
+    torch.manual_seed(11)
+    first = text.clip_tokenizer(captions(), "<|endoftext|>")
+    second = text.clip_tokenizer(captions(), "!")
+    third = text.t5_tokenizer(captions())
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=3,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        caption_projection_dim=32,
+        pooled_projection_dim=24,
+        pos_embed_max_size=16,
+        qk_norm="rms_norm" if dual_attention else None,
+        dual_attention_layers=(0, 1) if dual_attention else (),
+    )
+    return ready(
+        StableDiffusion3Pipeline(
+            transformer=transformer,
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
+            vae=autoencoder(),
+            text_encoder=text.clip_encoder(first, 16, 12),
+            tokenizer=first,
+            text_encoder_2=text.clip_encoder(second, 24, 12),
+            tokenizer_2=second,
+            text_encoder_3=text.t5_encoder(third, 48),
+            tokenizer_3=third,
+        )
+    )
+
+
+def sd3_own(
+    pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
+) -> Tensor:
+    return pipeline(
+        list(prompts),
+        latents=noise,
+        guidance_scale=guidance,
+        max_sequence_length=text.LENGTH,
+        output_type="latent",
+        **options,
+    ).images
+
+
+def flux(guided: bool) -> Any:
+    """FLUX.1 dev's kind, or schnell's, which is not told its guidance."""
+    torch.manual_seed(12)
+    first, second = text.clip_tokenizer(captions(), "<|endoftext|>"), text.t5_tokenizer(captions())
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        pooled_projection_dim=16,
+        guidance_embeds=guided,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return ready(
+        FluxPipeline(
+            transformer=transformer,
+            scheduler=FlowMatchEulerDiscreteScheduler(
+                use_dynamic_shifting=guided, shift=3.0 if guided else 1.0
+            ),
+            vae=autoencoder(),
+            text_encoder=CLIPTextModel(text.clip_encoder(first, 16, 12).config),
+            tokenizer=first,
+            text_encoder_2=text.t5_encoder(second, 24),
+            tokenizer_2=second,
+        )
+    )
+
+
+def flux_own(
+    pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
+) -> Tensor:
+    told = {"guidance_scale": guidance}
+    if not pipeline.transformer.config.guidance_embeds:
+        told = {"true_cfg_scale": guidance, "negative_prompt": [""] * len(prompts)}
+    made = pipeline(
+        list(prompts),
+        latents=pack(noise),
+        max_sequence_length=text.LENGTH,
+        output_type="latent",
+        **told,
+        **options,
+    ).images
+    return unpack(made, noise)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A pipeline of a family."""
+
+    family: str
+    build: Callable[[], Any] = field(repr=False)
+    own: Own = field(repr=False)
+    forwards: int = 2
+    """For a guided velocity."""
+    text: str = "encoder_hidden_states"
+    """Name of the conditioning's tensor that is the text stream."""
+
+
+TINY = {
+    "sd3": Tiny("sd3", lambda: sd3(shift=3.0), sd3_own),
+    "sd3.5-medium": Tiny("sd3", lambda: sd3(dual_attention=True), sd3_own),
+    "flux-dev": Tiny("flux", lambda: flux(True), flux_own, forwards=1),
+    "flux-schnell": Tiny("flux", lambda: flux(False), flux_own),
+}
