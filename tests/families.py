@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,9 +18,12 @@ from diffusers import (
     FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
 from counterflow.backbones.mmdit import pack, unpack
 from counterflow.toybox.captions import caption
@@ -198,6 +202,82 @@ def chroma_own(
     return unpack(made, noise)
 
 
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@cache
+def qwen_tokenizer(length: int) -> Qwen2Tokenizer:
+    """A byte-level tokenizer of Qwen's kind, with a chat's template."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = Qwen2Tokenizer()._tokenizer.pre_tokenizer
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=500, show_progress=False, initial_alphabet=alphabet)
+    learner.train_from_iterator(captions(), trainer)
+    model = json.loads(learner.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(pair) for pair in model["merges"]],
+        eos_token="<|im_end|>",
+        extra_special_tokens=["<|im_start|>"],
+        model_max_length=length,
+    )
+    tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def z_image() -> Any:
+    torch.manual_seed(14)
+    tokenizer = qwen_tokenizer(64)
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=24,
+        axes_dims=[4, 6, 6],
+        axes_lens=[256, 64, 64],
+    )
+    torch.nn.init.normal_(transformer.x_pad_token)
+    torch.nn.init.normal_(transformer.cap_pad_token)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=12,
+    )
+    return ready(
+        ZImagePipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+            vae=autoencoder(),
+            text_encoder=Qwen3Model(config),
+            tokenizer=tokenizer,
+            transformer=transformer,
+        )
+    )
+
+
+def z_image_own(
+    pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
+) -> Tensor:
+    """Its guidance 0 is the prompt alone."""
+    return pipeline(
+        list(prompts),
+        latents=noise,
+        guidance_scale=guidance - 1,
+        max_sequence_length=64,
+        output_type="latent",
+        **options,
+    ).images
+
+
 @dataclass(frozen=True)
 class Tiny:
     """A pipeline of a family."""
@@ -217,4 +297,5 @@ TINY = {
     "flux-dev": Tiny("flux", lambda: flux(True), flux_own, forwards=1),
     "flux-schnell": Tiny("flux", lambda: flux(False), flux_own),
     "chroma": Tiny("chroma", chroma, chroma_own),
+    "z-image": Tiny("z-image", z_image, z_image_own, text="cap_feats"),
 }

@@ -76,6 +76,16 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("lodestones/Chroma1-Base", APACHE),
         ),
     ),
+    "z-image": Family(
+        "Z-Image",
+        "ZImagePipeline",
+        "counterflow.backbones.z_image:ZImage",
+        ("classifier-free",),
+        (
+            Checkpoint("Tongyi-MAI/Z-Image", APACHE),
+            Checkpoint("Tongyi-MAI/Z-Image-Turbo", APACHE, 8),
+        ),
+    ),
 }
 """By the adapter's `family`."""
 

@@ -97,7 +97,7 @@ class Flux(PipelineAdapter):
         for n, block in enumerate(double):
             sites += mmdit.joint_sites(n, block.norm1_context, block.attn, self._turned)
         for n, block in enumerate(single, len(double)):
-            sites += mmdit.single_sites(n, block.norm, block.attn, self._rows(), self._turned)
+            sites += mmdit.single_sites(n, block.norm, block.attn, self._rows, self._turned)
         return sites
 
     def _blocks(self) -> tuple[list[Any], list[Any]]:
@@ -105,11 +105,11 @@ class Flux(PipelineAdapter):
         return list(net.transformer_blocks), list(net.single_transformer_blocks)
 
     def _turned(self, heads: Tensor, stream: Stream) -> Tensor:
-        turns = self.transformer.pos_embed(self._places[self._rows()[stream]])
+        turns = self.transformer.pos_embed(self._places[self._rows(stream)])
         return apply_rotary_emb(heads, turns, sequence_dim=2)  # type: ignore[no-any-return]
 
-    def _rows(self) -> dict[Stream, slice]:
-        return {"text": slice(self.t5_length), "image": slice(self.t5_length, None)}
+    def _rows(self, stream: Stream) -> slice:
+        return slice(self.t5_length) if stream == "text" else slice(self.t5_length, None)
 
     def blocks(self) -> list[Block]:
         """Double blocks, then single ones; text and image streams in, both out in that order."""

@@ -43,16 +43,26 @@ def joint_sites(number: int, norm: nn.Module, attention: Any, turn: Turn = untur
 
 
 def single_sites(
-    number: int, norm: nn.Module, attention: Any, rows: dict[Stream, slice], turn: Turn
+    number: int,
+    norm: nn.Module,
+    attention: Any,
+    rows: Callable[[Stream], slice],
+    turn: Turn,
+    length: int | None = None,
 ) -> list[Site]:
-    """The sites of a block with one stream of both, of which each site has its own rows."""
+    """The sites of a block with one stream of both, of which each site has its own rows.
+
+    Where batches have text of different length, zeros fill its features up to `length` rows.
+    """
     sites = []
     for part in ("modulated", *ATTENTION):
         for stream in STREAMS:
             if (stream, part) == ("image", "modulated"):
                 continue
             module = norm if part == "modulated" else getattr(attention, f"to_{part}")
-            read, write = partial(_rows, rows[stream]), partial(_with_rows, rows[stream])
+            fill = length if stream == "text" else None
+            read = partial(_rows, partial(rows, stream), fill)
+            write = partial(_with_rows, partial(rows, stream))
             name = f"norm_{part}"
             compared = partial(_compared, attention, name, turn, stream) if part in "qk" else None
             sites.append(Site(stream, part, number, module, read, write, compared))
@@ -90,13 +100,16 @@ def with_first(output: Any, value: Tensor) -> Any:
     return (value, *output[1:]) if isinstance(output, tuple) else value
 
 
-def _rows(rows: slice, output: Any) -> Tensor:
-    return first(output)[:, rows]
+def _rows(rows: Callable[[], slice], length: int | None, output: Any) -> Tensor:
+    value = first(output)[:, rows()]
+    missing = 0 if length is None else length - value.shape[1]
+    return nn.functional.pad(value, (0, 0, 0, missing)) if missing else value
 
 
-def _with_rows(rows: slice, output: Any, value: Tensor) -> Any:
+def _with_rows(rows: Callable[[], slice], output: Any, value: Tensor) -> Any:
     changed = first(output).clone()
-    changed[:, rows] = value
+    own = changed[:, rows()]
+    own.copy_(value[:, : own.shape[1]])
     return with_first(output, changed)
 
 
