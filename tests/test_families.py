@@ -104,6 +104,42 @@ def test_two_prompts_in_a_batch_are_its_pipelines_two(
     assert distance(x, expected) <= 1e-4
 
 
+def test_its_grid_is_even_levels_shifted(its: Editor) -> None:
+    """From 1 to 0, one step too; a larger picture never has smaller levels."""
+    backbone = its.backbone
+    assert backbone.grid(1, (64, 64)).sigmas == (1.0, 0.0)
+    small, large = (backbone.grid(6, size).sigmas for size in ((64, 64), (1024, 1024)))
+    assert small[0] == large[0] == 1 and small[-1] == large[-1] == 0
+    assert all(a <= b + 1e-6 for a, b in zip(small, large, strict=True))
+
+
+def test_rows_of_text_are_their_words(its: Editor, named: str) -> None:
+    """Before the first word that differs tokens have equal features, its own token has others; the
+    prompt is all in the segments.
+    """
+    prompts = ("a red cat at night", "a red dog at night")
+    first, second = map(its.backbone.embed, prompts)
+    text = [each.tensors[TINY[named].text][0] for each in (first, second)]
+    for one, two in zip(first.segments, second.segments, strict=True):
+        spans = [one.offsets[row] for row, kind in enumerate(one.kinds) if kind == "content"]
+        assert "".join(prompts[0][a:b].strip() for a, b in spans) == "aredcatatnight"
+        at = next(
+            row for row, ids in enumerate(zip(one.ids, two.ids, strict=False)) if ids[0] != ids[1]
+        )
+        assert prompts[0][slice(*one.offsets[at])].strip()[0] == "c"
+        rows = slice(one.start, one.start + at)
+        assert distance(text[0][rows], text[1][rows]) <= 1e-6
+        row = one.start + at
+        assert distance(text[0][row], text[1][row]) > 1e-3
+
+
+def test_a_prompt_that_is_too_long_is_cut_and_told(its: Editor) -> None:
+    long = " ".join(["a red cat on the grass and"] * 40)
+    embedded = its.backbone.embed(long)
+    assert embedded.cut and all(long.endswith(rest) for rest in embedded.cut.values())
+    assert torch.isfinite(its.backbone.velocity(noise(its, 1), 0.5, embedded)).all()
+
+
 def test_guidance_and_prompt_matter(its: Editor) -> None:
     made = [
         its.generate(prompt, steps=2, guidance=guidance)[1][-1]
@@ -119,9 +155,10 @@ def test_a_picture_keeps_its_scale(its: Editor) -> None:
     latent = backbone.encode(pixels)
     assert latent.shape == (1, *backbone.latent_shape((64, 48)))
     vae = backbone.vae
+    framed = pixels if type(vae).__name__ == "AutoencoderKL" else pixels[:, :, None]
     with torch.no_grad():
-        plain = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
-    assert distance(backbone.decode(latent), plain) <= 1e-5
+        plain = vae.decode(vae.encode(framed).latent_dist.mode()).sample
+    assert distance(backbone.decode(latent), plain.reshape(pixels.shape)) <= 1e-5
 
 
 # Inversion and controls

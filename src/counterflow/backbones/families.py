@@ -86,6 +86,13 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("Tongyi-MAI/Z-Image-Turbo", APACHE, 8),
         ),
     ),
+    "qwen-image": Family(
+        "Qwen-Image",
+        "QwenImagePipeline",
+        "counterflow.backbones.qwen_image:QwenImage",
+        ("rescaled",),
+        (Checkpoint("Qwen/Qwen-Image", APACHE),),
+    ),
 }
 """By the adapter's `family`."""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from counterflow.backbones.base import Conditioning
+from counterflow.backbones.base import ClassifierFree, Conditioning
+from counterflow.backbones.mmdit import pack, unpack
 from counterflow.flow import Latent
 
 
@@ -25,3 +26,16 @@ class Embedded:
     def __call__(self, conditional: Latent, unconditional: Latent | None) -> Latent:
         """As the model gives it."""
         return conditional
+
+
+@dataclass(frozen=True)
+class Rescaled(ClassifierFree):
+    """Classifier-free guidance, then as long as the conditional velocity, token by token."""
+
+    def __call__(self, conditional: Latent, unconditional: Latent | None) -> Latent:
+        """The direction of the guided velocity, the length of the conditional one."""
+        guided = super().__call__(conditional, unconditional)
+        if unconditional is None:
+            return guided
+        mine, wanted = (pack(each).norm(dim=-1, keepdim=True) for each in (guided, conditional))
+        return unpack(pack(guided) * (wanted / mine), guided)

@@ -119,6 +119,19 @@ def _compared(attention: Any, norm: str, turn: Turn, stream: Stream, value: Tens
     return turn(heads if normed is None else normed(heads), stream)
 
 
+def turned(heads: Tensor, turns: Tensor) -> Tensor:
+    """Heads whose neighbouring pairs are turned, by complex numbers `[tokens, width / 2]`."""
+    pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * turns).flatten(-2).to(heads)
+
+
+def filled(text: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """A prompt's features `[1, rows, width]` with zeros up to a length, and where they are not."""
+    rows = text.shape[1]
+    valid = torch.arange(length, device=text.device)[None] < rows
+    return nn.functional.pad(text, (0, 0, 0, length - rows)), valid
+
+
 def pack(latent: Latent) -> Tensor:
     """Squares of 2×2 cells as tokens, `[batch, tokens, 4 * channels]`."""
     batch, channels, height, width = latent.shape

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,18 @@ from counterflow.backbones import families
 from counterflow.backbones.base import ClassifierFree, Conditioning, Guidance
 from counterflow.errors import ModelError
 from counterflow.flow import Grid, Latent
+
+
+class Autoencoder(Protocol):
+    """Pictures to latents in the model's units, and back."""
+
+    def encode(self, picture: Tensor) -> Latent:
+        """The mode of the encoder's distribution."""
+        ...
+
+    def decode(self, latent: Latent) -> Tensor:
+        """The decoder's picture, unclipped."""
+        ...
 
 
 class ScaledAutoencoder:
@@ -53,12 +65,16 @@ class PipelineAdapter:
     ) -> None:
         self.pipeline, self.identity, self.words = pipeline, identity, words
         self.transformer, self.vae = pipeline.transformer, pipeline.vae
-        self.autoencoder = ScaledAutoencoder(pipeline.vae)
         self.memo = Memo()
         self.device, self.dtype = self.transformer.device, self.transformer.dtype
         self.factor = int(pipeline.vae_scale_factor)
         self.multiple = 2 * self.factor
         self.area, self.longest = 1024**2, 8192
+        self._autoencoder()
+
+    def _autoencoder(self) -> None:
+        self.autoencoder: Autoencoder = ScaledAutoencoder(self.vae)
+        self.channels = int(self.vae.config.latent_channels)
 
     @property
     def distilled(self) -> str:
@@ -103,8 +119,7 @@ class PipelineAdapter:
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """Channels, height and width of the latent of a (width, height) picture."""
-        channels = int(self.vae.config.latent_channels)
-        return channels, size[1] // self.factor, size[0] // self.factor
+        return self.channels, size[1] // self.factor, size[0] // self.factor
 
 
 def scheduler_grid(scheduler: Any, steps: int, tokens: int, even: bool = False) -> Grid:
@@ -117,6 +132,8 @@ def scheduler_grid(scheduler: Any, steps: int, tokens: int, even: bool = False) 
     scheduler = copy.deepcopy(scheduler)
     config = scheduler.config
     extra: dict[str, Any] = {}
+    if steps == 1 and config.get("shift_terminal", None):
+        return Grid((1.0, 0.0))  # a single level cannot be stretched to the last one, too
     if even and not config.get("use_flow_sigmas", None):
         extra["sigmas"] = np.linspace(1.0, 1 / steps, steps)
     if config.get("use_dynamic_shifting", None):

@@ -55,11 +55,8 @@ class ZImage(PipelineAdapter):
             do_classifier_free_guidance=False,
             max_sequence_length=self.length,
         )
-        missing = self.rows - len(words)
-        tensors = {
-            "cap_feats": nn.functional.pad(words.to(self.dtype), (0, 0, 0, missing))[None],
-            "valid": (torch.arange(self.rows, device=self.device) < len(words))[None],
-        }
+        features, valid = mmdit.filled(words.to(self.dtype)[None], self.rows)
+        tensors = {"cap_feats": features, "valid": valid}
         tokenizer = self.pipeline.tokenizer
         segment = tokenize_inside(tokenizer, prompt, self.template, "qwen", self.length)
         unknown = unknown_words(prompt, self.words)
@@ -108,8 +105,7 @@ class ZImage(PipelineAdapter):
         size = (1, *self._size) if image else (self.rows, 1, 1)
         start = (self._text + 1, 0, 0) if image else (1, 0, 0)
         grid = net.create_coordinate_grid(size, start, heads.device).flatten(0, 2)
-        pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)).contiguous())
-        return torch.view_as_real(pairs * net.rope_embedder(grid)).flatten(-2).to(heads)
+        return mmdit.turned(heads, net.rope_embedder(grid))
 
     def blocks(self) -> list[Block]:
         """The same layers; each puts out one stream of both."""
