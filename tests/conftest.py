@@ -11,10 +11,12 @@ import pytest
 from hypothesis import settings
 
 import results_folder
+from counterflow.backbones.registry import load_adapter
 from counterflow.backbones.sd3 import SD3
 from counterflow.edit.editor import Editor
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
+from families import TINY
 from families import sd3 as tiny_pipeline
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -38,6 +40,20 @@ def tiny_medium() -> SD3:
 def editor(request: pytest.FixtureRequest) -> Editor:
     """Both models in turn; every test here leaves them as they were."""
     return Editor(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(scope="module", params=TINY)
+def named(request: pytest.FixtureRequest) -> str:
+    """A tiny pipeline of each family in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def its(named: str) -> Editor:
+    """An editor on a pipeline of each family."""
+    backbone = load_adapter(TINY[named].build(), named)
+    backbone.area = 64 * 64
+    return Editor(backbone)
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,8 @@ class Conditioning:
     """Rows of the text stream."""
     unknown: tuple[str, ...] = ()
     """Words of the prompt that the model never learned, where its folder says what it did."""
+    attended: int | None = None
+    """Rows, from the first, that attention sees; None for all."""
 
     @property
     def cut(self) -> dict[str, str]:

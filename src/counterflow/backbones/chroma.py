@@ -7,6 +7,7 @@ The pipeline hands its mask over as numbers, which attention adds instead of mas
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,9 +44,8 @@ class Chroma(Flux):
             do_classifier_free_guidance=False,
             max_sequence_length=self.t5_length,
         )
-        return self._conditioning(
-            prompt, {"encoder_hidden_states": embeds.to(self.dtype), "attention_mask": mask.bool()}
-        )
+        tensors = {"encoder_hidden_states": embeds.to(self.dtype), "attention_mask": mask.bool()}
+        return replace(self._conditioning(prompt, tensors), attended=int(mask.sum()))
 
     def told(self, x: Latent, sigma: float, conditioning: Conditioning) -> dict[str, Tensor]:
         """The mask is of all tokens."""

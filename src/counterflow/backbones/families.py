@@ -101,9 +101,13 @@ ADAPTERS = {each.pipeline: each.adapter for each in FAMILIES.values()}
 
 
 def few_steps(family: str, identity: str) -> int | None:
-    """How many steps a model was distilled for, by its repository's name; None where not known."""
-    known = {each.repository: each.few_steps for each in FAMILIES[family].checkpoints}
-    return known.get(identity.partition("@")[0])
+    """How many steps a model was distilled for, by its repository's or folder's name, if known."""
+    name = identity.partition("@")[0].rstrip("/").rpartition("/")[2].lower()
+    known = {
+        each.repository.rpartition("/")[2].lower(): each.few_steps
+        for each in FAMILIES[family].checkpoints
+    }
+    return known.get(name)
 
 
 def told(steps: int | None) -> str:

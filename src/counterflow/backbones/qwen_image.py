@@ -86,7 +86,7 @@ class QwenImage(PipelineAdapter):
             dropped,
         )
         unknown = unknown_words(prompt, self.words)
-        return Conditioning(prompt, tensors, (segment,), self.length, unknown)
+        return Conditioning(prompt, tensors, (segment,), self.length, unknown, embeds.shape[1])
 
     @torch.no_grad()
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:

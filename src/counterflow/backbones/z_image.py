@@ -60,7 +60,7 @@ class ZImage(PipelineAdapter):
         tokenizer = self.pipeline.tokenizer
         segment = tokenize_inside(tokenizer, prompt, self.template, "qwen", self.length)
         unknown = unknown_words(prompt, self.words)
-        return Conditioning(prompt, tensors, (segment,), self.rows, unknown)
+        return Conditioning(prompt, tensors, (segment,), self.rows, unknown, _filled(len(words)))
 
     @torch.no_grad()
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:
