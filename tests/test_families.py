@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from counterflow.backbones.base import Site, stacked
 from counterflow.controls.align import text_map
 from counterflow.controls.attention import AttentionControl
-from counterflow.controls.base import Part, attach
+from counterflow.controls.base import Features, Part, attach
+from counterflow.controls.looking import attention_to_text
 from counterflow.controls.rows import row_map
 from counterflow.controls.text import TextControl
 from counterflow.edit.editor import Editor
@@ -200,35 +201,62 @@ def test_a_control_of_one_stream_leaves_the_others_rows(its: Editor) -> None:
         assert torch.equal(after, expected), site.name
 
 
-def test_compared_features_are_those_of_attention(
-    its: Editor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Queries and keys, normalised and turned, as the attention function gets them."""
-    backbone: Any = its.backbone
-    sites = [each for each in backbone.sites() if each.compared is not None]
-    prompt = backbone.embed(SOURCE)
-    called: list[tuple[Tensor, ...]] = []
+@pytest.fixture
+def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """Queries, keys and masks that the attention function gets."""
+    called: list[tuple[Tensor, Tensor, Tensor | None]] = []
     plain = torch.nn.functional.scaled_dot_product_attention
 
     def attention(query: Tensor, key: Tensor, *rest: Any, **named: Any) -> Tensor:
-        called.append((query, key))
+        called.append((query, key, named.get("attn_mask")))
         return plain(query, key, *rest, **named)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention)
-    with watched({site.name: site.module for site in sites}) as seen:
-        backbone.velocity(noise(its, 4), 0.6, prompt)
-    outputs = dict(seen)
-    assert len(sites) == 4 * len(backbone.blocks()) and called
-    for site in sites:
-        mine = site.compared(site.read(outputs[site.name]))
-        theirs = [call["qk".index(site.part)] for call in called]
-        heads, count = mine.shape[1], mine.shape[2]
-        near = [
-            min(distance(mine, each[:, :, :count]), distance(mine, each[:, :, -count:]))
-            for each in theirs
-            if each.shape[1] == heads and each.shape[2] > count
+    return called
+
+
+def test_compared_features_are_those_of_attention(its: Editor, attended: Any) -> None:
+    """Queries and keys, normalised and turned; and what is found by them is the model's own mean
+    attention from image tokens to the prompt's rows, masks included.
+    """
+    backbone: Any = its.backbone
+    sites = {each.name: each for each in backbone.sites() if each.compared is not None}
+    prompt, features = backbone.embed(SOURCE), Features()
+    attended.clear()  # of the text encoders
+    x = torch.randn(1, *backbone.latent_shape((128, 64)))  # 32 tokens: Z-Image adds none
+    with watched({name: site.module for name, site in sites.items()}) as seen:
+        backbone.velocity(x, HERE.sigma, prompt)
+    for name, output in seen:
+        features.put(HERE, sites[name], sites[name].read(output))
+
+    def at(name: str, there: Tensor) -> int | None:
+        """The first row of a site's features in those of a call."""
+        mine = sites[name].compared(features.get(HERE, sites[name]))
+        count, rows = mine.shape[2], there.shape[2]
+        if mine.shape[1] != there.shape[1] or rows <= count:
+            return None
+        near = [n for n in (0, rows - count) if distance(mine, there[:, :, n : n + count]) <= 1e-5]
+        return near[0] if near else None
+
+    total = []
+    for block in range(len(backbone.blocks())):
+        names = [f"{block}.{each}" for each in ("image.q", "text.q", "image.k", "text.k")]
+        calls = [
+            (call, places)
+            for call in attended
+            if None not in (places := [at(n, call["qk".index(n[-1])]) for n in names])
         ]
-        assert min(near) <= 1e-5, site.name
+        assert len(calls) == 1, block
+        (query, key, mask), (image, _, _, text) = calls[0]
+        logits = query @ key.mT * query.shape[-1] ** -0.5
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        shares = logits.softmax(-1)[0, :, image : image + 32, text : text + prompt.length]
+        total.append(shares.mean(0))
+    mine = attention_to_text(backbone.sites(), features, HERE, prompt.attended)
+    expected = torch.stack(total).mean(0)
+    assert distance(mine, expected[:, : mine.shape[1]]) <= 1e-6
+    assert expected[:, mine.shape[1] :].sum() == 0 and mine.sum(1).min() > 0.01
 
 
 # Every method
