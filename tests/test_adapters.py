@@ -15,7 +15,8 @@ from counterflow.backbones.families import FAMILIES, few_steps, told
 from counterflow.backbones.registry import adapter_of, load_backbone
 from counterflow.bench.vital import bypassed
 from counterflow.edit.editor import Editor
-from families import TINY
+from counterflow.prompts import tokenize_inside
+from families import TINY, qwen_tokenizer
 from tools import SOURCE, TARGETS, distance, noise
 
 
@@ -62,6 +63,23 @@ def test_rows_of_text_are_their_words(its: Editor, named: str) -> None:
         assert distance(text[0][rows], text[1][rows]) <= 1e-6
         row = one.start + at
         assert distance(text[0][row], text[1][row]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "a", " a red  cat ", "(a cat), it's big", "a\ncat", "{} cat 🐱 é 猫"]
+)
+def test_a_template_around_a_prompt_is_no_part_of_it(prompt: str) -> None:
+    """Its tokens come first and last, the prompt's between them spell it, whatever it is."""
+    template = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+    tokenizer = qwen_tokenizer(64)
+    whole = tokenize_inside(tokenizer, prompt, template, "qwen", 64)
+    assert [*whole.kinds] == sorted(whole.kinds, key=["begin", "content", "end"].index)
+    covered = {n for a, b in whole.offsets for n in range(a, b)}
+    assert covered == set(range(len(prompt))) and whole.cut == ""
+    assert whole.ids == tuple(tokenizer(template.replace("{}", prompt, 1))["input_ids"])
+    begun = whole.kinds.count("begin")
+    dropped = tokenize_inside(tokenizer, prompt, template, "qwen", 64, begun)
+    assert dropped.ids == whole.ids[begun:] and "begin" not in dropped.kinds
 
 
 def test_a_prompt_that_is_too_long_is_cut_and_told(its: Editor) -> None:
