@@ -115,7 +115,7 @@ def told(steps: int | None) -> str:
     if steps is None:
         return ""
     return (
-        f"this model was distilled for about {steps} steps without guidance: its velocities are "
-        "no flow between picture and noise, so inversions are rough; set guidance to 1 and few "
-        "steps, or take a model that was not distilled"
+        f"by its name or configuration this model was distilled for about {steps} steps without "
+        "guidance: its velocities are no flow between picture and noise, so inversions are rough; "
+        "set guidance to 1 and few steps, or take a model that was not distilled"
     )
