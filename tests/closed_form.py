@@ -41,6 +41,7 @@ class ClosedForm:
     family = "closed form"
     identity = "closed form"
     multiple, area, longest = 8, 32 * 24, 64
+    distilled = ""
     device, dtype = torch.device("cpu"), torch.float64
 
     def __post_init__(self) -> None:

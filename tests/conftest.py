@@ -8,77 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-)
 from hypothesis import settings
 
 import results_folder
+from counterflow.backbones.registry import load_adapter
 from counterflow.backbones.sd3 import SD3
 from counterflow.edit.editor import Editor
-from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
-from counterflow.toybox.train import text
+from families import TINY
+from families import sd3 as tiny_pipeline
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 settings.register_profile("no deadline", deadline=None)  # seconds here are noise
 settings.load_profile("no deadline")
-
-
-def tiny_pipeline(dual_attention: bool = False, shift: float = 1.0) -> Any:
-    """A random-weight SD3 pipeline (SD3.5-medium-like with dual attention) of 64×64 pixels."""
-    torch.manual_seed(11)
-    captions = [caption(sample(i)) for i in range(300)]
-    first = text.clip_tokenizer(captions, "<|endoftext|>")
-    second = text.clip_tokenizer(captions, "!")
-    third = text.t5_tokenizer(captions)
-    transformer = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        out_channels=4,
-        num_layers=3,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=48,
-        caption_projection_dim=32,
-        pooled_projection_dim=24,
-        pos_embed_max_size=16,
-        qk_norm="rms_norm" if dual_attention else None,
-        dual_attention_layers=(0, 1) if dual_attention else (),
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=4,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        scaling_factor=1.5,
-        shift_factor=0.06,
-    )
-    pipeline = StableDiffusion3Pipeline(
-        transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
-        vae=vae,
-        text_encoder=text.clip_encoder(first, 16, 12),
-        tokenizer=first,
-        text_encoder_2=text.clip_encoder(second, 24, 12),
-        tokenizer_2=second,
-        text_encoder_3=text.t5_encoder(third, 48),
-        tokenizer_3=third,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    for name in ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"):
-        getattr(pipeline, name).eval()
-    return pipeline
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +40,20 @@ def tiny_medium() -> SD3:
 def editor(request: pytest.FixtureRequest) -> Editor:
     """Both models in turn; every test here leaves them as they were."""
     return Editor(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(scope="module", params=TINY)
+def named(request: pytest.FixtureRequest) -> str:
+    """A tiny pipeline of each family in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def its(named: str) -> Editor:
+    """An editor on a pipeline of each family."""
+    backbone = load_adapter(TINY[named].build(), named)
+    backbone.area = 64 * 64
+    return Editor(backbone)
 
 
 @pytest.fixture(scope="module")

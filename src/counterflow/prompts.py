@@ -89,6 +89,31 @@ def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) ->
     )
 
 
+def tokenize_inside(
+    tokenizer: Any, prompt: str, template: str, name: str, length: int, dropped: int = 0
+) -> Segment:
+    """Tokenize a prompt inside a chat's template, at its `{}`; a segment without padding.
+
+    What is before the prompt counts as its beginning, what is after it as its end. The first
+    `dropped` tokens are not in the text stream; with them it has at most `length` rows.
+    """
+    before, _, after = template.partition("{}")
+    start, stop = len(before), len(before) + len(prompt)
+    code = tokenizer(
+        before + prompt + after, max_length=length, truncation=True, return_offsets_mapping=True
+    )
+    kinds: list[Kind] = []
+    offsets: list[tuple[int, int]] = []
+    for low, high in code["offset_mapping"][dropped:]:
+        kind: Kind = "begin" if high <= start else "end" if low >= stop else "content"
+        kinds.append(kind)
+        within = (max(low, start) - start, min(high, stop) - start)
+        offsets.append(within if kind == "content" else (0, 0))
+    cut = "" if "end" in kinds else _cut(prompt, offsets, kinds)
+    ids = tuple(code["input_ids"][dropped:])
+    return Segment(name, 0, ids, tuple(offsets), tuple(kinds), cut)
+
+
 def _cut(prompt: str, offsets: Sequence[tuple[int, int]], kinds: Sequence[Kind]) -> str:
     """The prompt after the last kept token; empty if there is padding, as all fitted."""
     if "pad" in kinds:

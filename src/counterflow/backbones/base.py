@@ -67,6 +67,8 @@ class Conditioning:
     """Rows of the text stream."""
     unknown: tuple[str, ...] = ()
     """Words of the prompt that the model never learned, where its folder says what it did."""
+    attended: int | None = None
+    """Rows, from the first, that attention sees; None for all."""
 
     @property
     def cut(self) -> dict[str, str]:
@@ -142,6 +144,8 @@ class Backbone(Protocol):
     """Number of pixels the model was made for."""
     longest: int
     """Most pixels of a side."""
+    distilled: str
+    """What to know of a model that was distilled for few steps; empty for another."""
     device: torch.device
     dtype: torch.dtype
 

@@ -1,19 +1,33 @@
-"""What the pipelines of several families share: autoencoder, grid, what is computed once."""
+"""What adapters over pipelines share: autoencoder, grid, what is computed once."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from counterflow.backbones.base import Conditioning
+from counterflow.backbones import families
+from counterflow.backbones.base import ClassifierFree, Conditioning, Guidance
 from counterflow.errors import ModelError
 from counterflow.flow import Grid, Latent
+
+
+class Autoencoder(Protocol):
+    """Pictures to latents in the model's units, and back."""
+
+    def encode(self, picture: Tensor) -> Latent:
+        """The mode of the encoder's distribution."""
+        ...
+
+    def decode(self, latent: Latent) -> Tensor:
+        """The decoder's picture, unclipped."""
+        ...
 
 
 class ScaledAutoencoder:
@@ -39,14 +53,89 @@ class ScaledAutoencoder:
         return picture.float()  # type: ignore[no-any-return]
 
 
-def scheduler_grid(scheduler: Any, steps: int, tokens: int) -> Grid:
+class PipelineAdapter:
+    """A loaded pipeline with its parts, and what most families do in the same way."""
+
+    family: str
+    even = True
+    """Whether the pipeline hands its scheduler even noise levels, to be shifted."""
+
+    def __init__(
+        self, pipeline: Any, identity: str = "", words: Collection[str] | None = None
+    ) -> None:
+        self.pipeline, self.identity, self.words = pipeline, identity, words
+        self.transformer, self.vae = pipeline.transformer, pipeline.vae
+        self.memo = Memo()
+        self.device, self.dtype = self.transformer.device, self.transformer.dtype
+        self.factor = int(pipeline.vae_scale_factor)
+        self.multiple = 2 * self.factor
+        self.area, self.longest = 1024**2, 8192
+        self._autoencoder()
+
+    def _autoencoder(self) -> None:
+        self.autoencoder: Autoencoder = ScaledAutoencoder(self.vae)
+        self.channels = int(self.vae.config.latent_channels)
+
+    @property
+    def distilled(self) -> str:
+        """What to know of a model that was distilled for few steps, where that can be told."""
+        return families.told(self._few_steps())
+
+    def _few_steps(self) -> int | None:
+        """How many, by the model's name, here or where it was first."""
+        names = (self.identity, str(self.pipeline.config.get("_name_or_path", "")))
+        known = (families.few_steps(self.family, name) for name in names)
+        return next((steps for steps in known if steps is not None), None)
+
+    def grid(self, steps: int, size: tuple[int, int]) -> Grid:
+        """The noise levels that the pipeline takes, a shift by the picture's size included."""
+        tokens = size[0] * size[1] // self.multiple**2
+        return scheduler_grid(self.pipeline.scheduler, steps, tokens, self.even)
+
+    def told(self, x: Latent, sigma: float, conditioning: Conditioning) -> dict[str, Tensor]:
+        """A forward begins: what of its prompts the network gets, a row for each row of `x`."""
+        self.memo.told(sigma, conditioning, len(x))
+        return {k: v.expand(len(x), *v.shape[1:]) for k, v in conditioning.tensors.items()}
+
+    def steady(self) -> AbstractContextManager[None]:
+        """The embeddings of prompt and time, and every block's modulation by them."""
+        return self.memo.remembering(self.remembered())
+
+    def remembered(self) -> list[tuple[nn.Module, str]]:
+        """Modules that see noise level and prompts alone, as (parent, name)."""
+        return []
+
+    def guidance(self, scale: float) -> Guidance:
+        """Classifier-free guidance."""
+        return ClassifierFree(scale)
+
+    def encode(self, picture: Tensor) -> Latent:
+        """The mode of the encoder's distribution, shifted and scaled as the model expects."""
+        return self.autoencoder.encode(picture)
+
+    def decode(self, latent: Latent) -> Tensor:
+        """The decoder's picture, unclipped."""
+        return self.autoencoder.decode(latent)
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """Channels, height and width of the latent of a (width, height) picture."""
+        return self.channels, size[1] // self.factor, size[0] // self.factor
+
+
+def scheduler_grid(scheduler: Any, steps: int, tokens: int, even: bool = False) -> Grid:
     """The noise levels that a scheduler gives a picture of so many image tokens.
 
-    They are read from a copy of it; a dynamic shift is computed as diffusers' pipelines do.
-    Raises ModelError for a scheduler whose noise levels do not fall to 0.
+    They are read from a copy of it; a dynamic shift is computed as diffusers' pipelines do. With
+    `even` it shifts levels from 1 to `1 / steps`, else those that it finds itself. Raises
+    ModelError for a scheduler whose noise levels do not fall to 0.
     """
     scheduler = copy.deepcopy(scheduler)
-    config, extra = scheduler.config, {}
+    config = scheduler.config
+    extra: dict[str, Any] = {}
+    if steps == 1 and config.get("shift_terminal", None):
+        return Grid((1.0, 0.0))  # a single level cannot be stretched to the last one, too
+    if even and not config.get("use_flow_sigmas", None):
+        extra["sigmas"] = np.linspace(1.0, 1 / steps, steps)
     if config.get("use_dynamic_shifting", None):
         base, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.16)

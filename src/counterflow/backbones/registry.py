@@ -6,17 +6,16 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from counterflow.backbones.base import Backbone
+from counterflow.backbones.families import ADAPTERS
 from counterflow.errors import InputError, ModelError
-
-ADAPTERS = {"StableDiffusion3Pipeline": "counterflow.backbones.sd3:SD3"}
-"""The adapter of each pipeline class, as `module:class`."""
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -83,8 +82,9 @@ def load_backbone(
 
     `model` is `"toybox"`, a pipeline folder or a hub repository. `device` is by default a GPU
     if there is one, `dtype` float32 on a CPU and bfloat16 elsewhere. Only safetensors are read
-    and no remote code is run. Raises ModelError if the model cannot be opened or does not fit, and
-    InputError for a wrong device or dtype.
+    and no remote code is run. Warns (UserWarning) of a model that was distilled for few steps.
+    Raises ModelError if the model cannot be opened or does not fit, and InputError for a wrong
+    device or dtype.
     """
     os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
     check_options(model, device, dtype)
@@ -97,13 +97,26 @@ def load_backbone(
     with _quiet():
         revision = None if folder else identity.rpartition("@")[2]
         pipeline = _open(str(folder or model), kind, revision, local=folder is not None)
-    module, _, name = adapter_of(type(pipeline).__name__).partition(":")
     pipeline.set_progress_bar_config(disable=True)
     try:
         pipeline = pipeline.to(device)
     except torch.OutOfMemoryError:
         raise ModelError(f"{model} does not fit the memory of {device} as {kind}") from None
     words = None if folder is None else known_words(folder)
+    adapter = load_adapter(pipeline, identity, words)
+    if adapter.distilled:
+        warnings.warn(adapter.distilled, stacklevel=2)
+    return adapter
+
+
+def load_adapter(
+    pipeline: Any, identity: str = "", words: Collection[str] | None = None
+) -> Backbone:
+    """The adapter over a loaded pipeline; ModelError if its class has none.
+
+    `identity` is for records, `words` are those that the model learned, where that is known.
+    """
+    module, _, name = adapter_of(type(pipeline).__name__).partition(":")
     adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity, words)
     return adapter
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,20 +60,34 @@ def demo(
 
 
 def models(json: Json = False) -> None:
-    """List the models on this machine: the bundled one, and pipelines in the hub's cache."""
-    from counterflow.backbones.registry import ADAPTERS
+    """List the models on this machine: the bundled one, and pipelines in the hub's cache.
+
+    And those that people have, by family, with their licences; nothing is fetched.
+    """
+    from counterflow.backbones.families import ADAPTERS, FAMILIES
 
     entries = [_model("toybox", _toybox())] + [_model(name, path) for name, path in _cached()]
     if json:
-        show.as_json({"models": entries, "supported": list(ADAPTERS)})
+        families = {name: asdict(family) for name, family in FAMILIES.items()}
+        show.as_json({"models": entries, "supported": list(ADAPTERS), "families": families})
         return
     show.table(
         ["model", "pipeline", "MB", "state"],
         [[m["model"], m["pipeline"], m["megabytes"], m["state"]] for m in entries],
     )
-    print(
-        f"\nSupported pipelines: {', '.join(ADAPTERS)}. Give --model a folder or repository of one."
+    print("\nSupported families. Give --model a folder or repository of one.\n")
+    show.table(
+        ["family", "model", "licence", "made for"],
+        [
+            [family.title, each.repository, each.licence, _made_for(each.few_steps)]
+            for family in FAMILIES.values()
+            for each in family.checkpoints
+        ],
     )
+
+
+def _made_for(steps: int | None) -> str:
+    return "" if steps is None else f"about {steps} steps, no guidance"
 
 
 def doctor(json: Json = False) -> None:
@@ -137,7 +152,8 @@ def _cached() -> list[tuple[str, Path]]:
 
 def _model(name: str, folder: Path) -> dict[str, Any]:
     """The entry of a model folder: pipeline class, size, and whether it can be used."""
-    from counterflow.backbones.registry import ADAPTERS, pipeline_class
+    from counterflow.backbones.families import ADAPTERS
+    from counterflow.backbones.registry import pipeline_class
 
     entry = {"model": name, "folder": str(folder), "pipeline": None, "megabytes": 0}
     try:

@@ -15,11 +15,12 @@ from counterflow.prompts import Segment
 
 
 def attention_to_text(
-    sites: Sequence[Site], features: Features, step: Step
+    sites: Sequence[Site], features: Features, step: Step, attended: int | None = None
 ) -> Float[Tensor, "tokens rows"]:
     """From each image token to each row of text in one evaluation, mean of all blocks and heads.
 
-    Image q and k and text k of the evaluation are to be known at every block.
+    Image q and k and text k of the evaluation are to be known at every block. Only the first
+    `attended` rows of text count, where that is not None.
     """
     named = {site.name: site for site in sites}
     blocks = sorted({site.block for site in sites})
@@ -29,7 +30,7 @@ def attention_to_text(
             _compared(named[f"{block}.{name}"], features, step)
             for name in ("image.q", "image.k", "text.k")
         )
-        for one, keys in zip(q, torch.cat([k, text], 1), strict=True):
+        for one, keys in zip(q, torch.cat([k, text[:, :attended]], 1), strict=True):
             shares = (one @ keys.T * one.shape[-1] ** -0.5).softmax(-1)
             total = total.to(shares) + shares[:, k.shape[1] :]
             heads += 1

@@ -54,7 +54,7 @@ class Looking(Method):
 
         def asked(x: Latent, step: Step) -> Latent:
             v = velocity(x, step)
-            seen.append(attention_to_text(sites, run.features, step))
+            seen.append(attention_to_text(sites, run.features, step, run.source.attended))
             return v
 
         with run.attached(self.controls(run, None), run.features):

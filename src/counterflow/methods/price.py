@@ -36,6 +36,7 @@ class Nothing:
     family = "none"
     identity = "none"
     multiple, area, longest = 2, 16, 64
+    distilled = ""
     device, dtype = torch.device("cpu"), torch.float32
 
     def __init__(self) -> None:

@@ -1,0 +1,121 @@
+"""Facts of each family of models, as data: what opens it, its weights with their licences.
+
+Nothing here imports torch. A family is known to the package, and enters its tests, by its entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+GuidanceForm = Literal["classifier-free", "embedded", "rescaled"]
+"""`embedded`: the model is told the scale, in one forward. `rescaled`: classifier-free, and then as
+long as the conditional velocity, token by token."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that people have, in the hub."""
+
+    repository: str
+    licence: str
+    """As the repository names it."""
+    few_steps: int | None = None
+    """How many steps it was distilled for, without guidance; None for a model that was not."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that one adapter serves."""
+
+    title: str
+    pipeline: str
+    """The pipeline class of diffusers."""
+    adapter: str
+    """As `module:class`."""
+    guidance: tuple[GuidanceForm, ...]
+    """The forms that its models have; which one is a matter of the model's own configuration."""
+    checkpoints: tuple[Checkpoint, ...]
+
+
+STABILITY = "stabilityai-ai-community"
+APACHE = "apache-2.0"
+FLUX_DEV = "flux-1-dev-non-commercial-license"
+
+FAMILIES: dict[str, Family] = {
+    "sd3": Family(
+        "Stable Diffusion 3 and 3.5",
+        "StableDiffusion3Pipeline",
+        "counterflow.backbones.sd3:SD3",
+        ("classifier-free",),
+        (
+            Checkpoint("stabilityai/stable-diffusion-3-medium-diffusers", STABILITY),
+            Checkpoint("stabilityai/stable-diffusion-3.5-medium", STABILITY),
+            Checkpoint("stabilityai/stable-diffusion-3.5-large", STABILITY),
+            Checkpoint("stabilityai/stable-diffusion-3.5-large-turbo", STABILITY, 4),
+        ),
+    ),
+    "flux": Family(
+        "FLUX.1",
+        "FluxPipeline",
+        "counterflow.backbones.flux:Flux",
+        ("embedded", "classifier-free"),
+        (
+            Checkpoint("black-forest-labs/FLUX.1-dev", FLUX_DEV),
+            Checkpoint("black-forest-labs/FLUX.1-Krea-dev", FLUX_DEV),
+            Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, 4),
+        ),
+    ),
+    "chroma": Family(
+        "Chroma",
+        "ChromaPipeline",
+        "counterflow.backbones.chroma:Chroma",
+        ("classifier-free",),
+        (
+            Checkpoint("lodestones/Chroma1-HD", APACHE),
+            Checkpoint("lodestones/Chroma1-Base", APACHE),
+        ),
+    ),
+    "z-image": Family(
+        "Z-Image",
+        "ZImagePipeline",
+        "counterflow.backbones.z_image:ZImage",
+        ("classifier-free",),
+        (
+            Checkpoint("Tongyi-MAI/Z-Image", APACHE),
+            Checkpoint("Tongyi-MAI/Z-Image-Turbo", APACHE, 8),
+        ),
+    ),
+    "qwen-image": Family(
+        "Qwen-Image",
+        "QwenImagePipeline",
+        "counterflow.backbones.qwen_image:QwenImage",
+        ("rescaled",),
+        (Checkpoint("Qwen/Qwen-Image", APACHE),),
+    ),
+}
+"""By the adapter's `family`."""
+
+ADAPTERS = {each.pipeline: each.adapter for each in FAMILIES.values()}
+"""The adapter of each pipeline class."""
+
+
+def few_steps(family: str, identity: str) -> int | None:
+    """How many steps a model was distilled for, by its repository's or folder's name, if known."""
+    name = identity.partition("@")[0].rstrip("/").rpartition("/")[2].lower()
+    known = {
+        each.repository.rpartition("/")[2].lower(): each.few_steps
+        for each in FAMILIES[family].checkpoints
+    }
+    return known.get(name)
+
+
+def told(steps: int | None) -> str:
+    """What to know of a model distilled for so many steps; empty for None."""
+    if steps is None:
+        return ""
+    return (
+        f"by its name or configuration this model was distilled for about {steps} steps without "
+        "guidance: its velocities are no flow between picture and noise, so inversions are rough; "
+        "set guidance to 1 and few steps, or take a model that was not distilled"
+    )
