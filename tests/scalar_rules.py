@@ -73,6 +73,16 @@ def directedit(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> 
     return z
 
 
+def paired(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> float:
+    way, change = up(v, x, s, g=how.guidance), 0.0
+    for k, (a, b) in enumerate(pairwise(s)):
+        speed = (way[k + 1] - way[k]) / (b - a)
+        predicted = change - a * (v(way[k + 1] + change, TARGET, how.guidance) - speed)
+        change += min(1, how.rate * (a - b) / a) * (predicted - change)
+    kept = min(1.0, max(0.0, abs(change) / how.least - 1)) if how.least else 1
+    return x + kept * change
+
+
 def sdedit(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> float:
     s = s[-min(how.n_start, len(s) - 1) - 1 :]
     return down(v, (1 - s[0]) * x + s[0] * draw(), s, how.guidance)
@@ -211,6 +221,7 @@ RULES: dict[str, Rule] = {
     "ftedit-2": ftedit,
     "flowedit": flowedit,
     "directedit": directedit,
+    "paired": paired,
     "sdedit": sdedit,
     "prompt-swap": sdedit,
     "rf-inversion": rf_inversion,

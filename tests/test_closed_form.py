@@ -145,6 +145,7 @@ IDENTITY: dict[str, tuple[int | None, dict[str, Any]]] = {
     "ftedit-padding": (1, {}),
     "ftedit-reference": (1, {}),
     "fixed-point": (1, {}),
+    "paired": (0, {}),
     "flowedit": (0, {"source_guidance": 2.0}),
     "directedit": (0, {"invert_guidance": 2.0}),
     "sdedit": (None, {}),
@@ -218,6 +219,7 @@ def drawn(seed: int) -> Callable[[], float]:
 SCALAR: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in RULES),
     ("flowedit", {"n_max": 9, "n_min": 4}),
+    ("paired", {"guidance": 2.0, "rate": 0.7, "least": 0.0}),
     ("sdedit", {"n_start": 7}),
     ("dnaedit", {"skip_steps": 0, "eta": 0.3}),
     ("pmi", {"w": 0.5, "size": 3}),
@@ -238,7 +240,7 @@ def test_a_method_is_its_recurrence(name: str, settings: dict[str, Any]) -> None
     how = method(name, **({} if name == "chordedit" else {"steps": 16}) | settings)
     image = torch.tensor([[[[0.75]]]], dtype=torch.float64)
     got, _ = edited(flow, image, how, seed=3)
-    levels: Sequence[float] = flow.grid(how.steps).sigmas
+    levels: Sequence[float] = how.grid(flow, (32, 24)).sigmas
     expected = RULES[name](v, 0.75, levels, how, drawn(3))
     assert abs(float(got) - expected) <= 1e-6 * max(1, abs(expected))
 
@@ -247,7 +249,7 @@ def test_a_method_is_its_recurrence(name: str, settings: dict[str, Any]) -> None
 
 STAYS = {"steerflow", "decflowedit", "decflowedit-short", "fusionedit"}
 """Their own masks leave places as they are, and here every place would have to change."""
-FAR = STAYS | {"uniedit", "flowalign"}
+FAR = STAYS | {"paired", "uniedit", "flowalign"}
 """Their usual weights are for networks, whose prompts differ less: here they shoot past."""
 
 

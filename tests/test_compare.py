@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from counterflow.edit.compare import compare
+from counterflow.bench.compare import compare
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError
 from counterflow.images import load

@@ -29,6 +29,7 @@ FINDING = {
     "decflowedit-short": 1,
     "fusionedit": 1,
     "consistedit": 1,
+    "paired": 1,
 }
 """How often a method finds a mask in 4 steps."""
 NEEDS: dict[str, dict[str, Any]] = {

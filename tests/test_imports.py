@@ -62,6 +62,7 @@ ROOMS: dict[str, set[str]] = {
     "bench.run": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.workers", ""},
     "bench.report": BELOW_BENCH | BENCH_STORE - {"bench.sets"},
     "bench.toy": BELOW_BENCH | {"bench.engine", "bench.sets"},
+    "bench.tune": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.files", "bench.report"},
     "bench.experiments": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.run", "bench.report"},
     "batch": BELOW_BENCH,
     # The package itself, whose public names are imported on first use.

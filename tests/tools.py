@@ -40,7 +40,7 @@ def running(
     prompts = [editor.backbone.embed(target) for target in targets]
     maps = [how.row_map(inversion.conditioning, each) for each in prompts]
     known = inversion.trajectory
-    grid = known.grid if known else editor.backbone.grid(how.steps, inversion.size)
+    grid = known.grid if known else how.grid(editor.backbone, inversion.size)
     return MethodRun(
         editor.backbone,
         inversion.image,

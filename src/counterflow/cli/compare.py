@@ -14,7 +14,7 @@ from counterflow.cli.outputs import check_distinct, check_output
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
-    from counterflow.edit.compare import Compared
+    from counterflow.bench.compare import Compared
     from counterflow.edit.job import Job
 
 COLUMNS = 6
@@ -82,7 +82,7 @@ def compare(
     check_distinct(outputs, [image, mask])
     job.open()
     assert job.picture is not None, "it is open"
-    from counterflow.edit.compare import compare as run
+    from counterflow.bench.compare import compare as run
     from counterflow.images import save_png
 
     results = []

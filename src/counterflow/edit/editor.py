@@ -261,7 +261,7 @@ class Editor(Generator):
         return Run(
             self.backbone,
             inversion.image,
-            known.grid if known else self.backbone.grid(how.steps, inversion.size),
+            known.grid if known else how.grid(self.backbone, inversion.size),
             inversion.conditioning,
             self.negative,
             targets,

@@ -19,7 +19,7 @@ from counterflow.controls.base import Control, Features
 from counterflow.controls.blend import blend
 from counterflow.controls.rows import RowMap, row_map
 from counterflow.errors import InputError
-from counterflow.flow import Branch, Latent, OneLatent, Step
+from counterflow.flow import Branch, Grid, Latent, OneLatent, Step
 from counterflow.kinds import Integer
 from counterflow.methods.run import Run
 from counterflow.settings import Settings, setting
@@ -91,6 +91,10 @@ class Method(Settings):
         A method that takes its features from its own inversion shares with nothing else.
         """
         return self if self.records else self.inversion
+
+    def grid(self, backbone: Backbone, size: tuple[int, int]) -> Grid:
+        """The noise levels of a picture of this (width, height): by default the pipeline's own."""
+        return backbone.grid(self.steps, size)
 
     def check_model(self, backbone: Backbone) -> None:
         """Refuse, with InputError, what a model cannot do, before any work is done."""

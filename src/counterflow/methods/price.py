@@ -110,7 +110,7 @@ def price(method: Method) -> Price:
     run = Run(
         model,
         image,
-        model.grid(method.steps, (TOKENS, TOKENS)),
+        method.grid(model, (TOKENS, TOKENS)),
         source,
         model.embed(""),
         targets,

@@ -65,6 +65,7 @@ METHODS: dict[str, Entry] = {
         "FTEdit's inversion and compensation, without its text control",
         {"text_ratio": 0.0},
     ),
+    "paired": Entry("counterflow.methods.paired:Paired"),
     "flowedit": Entry("counterflow.methods.flowedit:FlowEdit"),
     "directedit": Entry("counterflow.methods.directedit:DirectEdit"),
     "sdedit": Entry("counterflow.methods.sdedit:SDEdit"),

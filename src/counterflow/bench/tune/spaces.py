@@ -44,6 +44,13 @@ COMMON: dict[str, Values] = {
 """By the setting's name; a setting that is not here keeps the method's default."""
 
 OWN: dict[str, dict[str, Values]] = {
+    "paired": {
+        "guidance": (1.0, 1.0, 1.5, 2.0),
+        "rate": (1.0, 1.15, 1.25, 1.4, 1.6),
+        "least": (0.0, 0.2, 0.3, 0.5),
+        "text_ratio": (0.0, 0.0, 0.3),
+        "attention_ratio": (0.0, 0.15, 0.3),
+    },
     "ftedit": {"compensate": ("source", "both")},
     "fixed-point": {"compensate": ("source", "both"), "text_ratio": (0.0,)},
     "sdedit": {"n_start": share(0.5, 0.6, 0.7, 0.8, least=1), "guidance": (2.0, 3.0, 5.0, 7.0)},
