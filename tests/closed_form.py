@@ -125,7 +125,7 @@ def run_of(
     return Run(
         flow,
         image,
-        grid or flow.grid(how.steps),
+        grid or how.grid(flow, (32, 24)),
         flow.embed(source),
         flow.embed(""),
         prompts,

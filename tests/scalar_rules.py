@@ -74,13 +74,8 @@ def directedit(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> 
 
 
 def paired(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> float:
-    way, change = up(v, x, s, g=how.guidance), 0.0
-    for k, (a, b) in enumerate(pairwise(s)):
-        speed = (way[k + 1] - way[k]) / (b - a)
-        predicted = change - a * (v(way[k + 1] + change, TARGET, how.guidance) - speed)
-        change += min(1, how.rate * (a - b) / a) * (predicted - change)
-    kept = min(1.0, max(0.0, abs(change) / how.least - 1)) if how.least else 1
-    return x + kept * change
+    change = flowedit(v, x, s, how, draw) - x
+    return x + min(1.0, max(0.0, abs(change) / how.least - 1) if how.least else 1.0) * change
 
 
 def sdedit(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> float:

@@ -79,9 +79,11 @@ class Grid:
             raise ValueError("a grid has at least one step")
         return cls(tuple((steps - k) / steps for k in range(steps + 1)))
 
-    def even(self, steps: int) -> Grid:
-        """So many intervals from the same noise level to 0, this grid's own equally divided."""
-        places = [n * self.steps / steps for n in range(steps)]
+    def even(self, steps: int, begin: float = math.inf) -> Grid:
+        """So many intervals from a noise level, or the first, to 0: this grid's equally divided."""
+        first = max((k for k in range(self.steps) if self[k] >= begin), default=0)
+        place = first + max(0.0, (self[first] - begin) / (self[first] - self[first + 1]))
+        places = [place + n * (self.steps - place) / steps for n in range(steps)]
         pairs = [(int(place), place % 1) for place in places]
         levels = [self[k] + part * (self[k + 1] - self[k]) for k, part in pairs]
         return Grid((*levels, 0.0))

@@ -45,11 +45,11 @@ COMMON: dict[str, Values] = {
 
 OWN: dict[str, dict[str, Values]] = {
     "paired": {
-        "guidance": (1.0, 1.0, 1.5, 2.0),
-        "rate": (1.0, 1.15, 1.25, 1.4, 1.6),
+        "steps": (2, 3, 4, 5, 6, 8),
+        "n_max": (1000,),
+        "source_guidance": (alike,),
+        "begin": (0.7, 0.75, 0.8, 0.85, 0.9),
         "least": (0.0, 0.2, 0.3, 0.5),
-        "text_ratio": (0.0, 0.0, 0.3),
-        "attention_ratio": (0.0, 0.15, 0.3),
     },
     "ftedit": {"compensate": ("source", "both")},
     "fixed-point": {"compensate": ("source", "both"), "text_ratio": (0.0,)},
