@@ -30,8 +30,9 @@ FEW: dict[str, dict[str, Any]] = {
     "chordedit": {"steps": 1},
     "dnaedit": {"skip_steps": 1},
     "kv-edit": {"skip_steps": 1},
+    "paired": {"least": 0.0},
 }
-"""What methods need, that a few steps of them can be made."""
+"""What methods need, that a few steps of them change a picture of a random model."""
 sizes = pytest.mark.parametrize("size", [(64, 64), (96, 48)], ids=str)
 guidances = pytest.mark.parametrize("guidance", [1.0, 3.5], ids=str)
 

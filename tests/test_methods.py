@@ -23,12 +23,13 @@ from tools import SCENE, SOURCE, TARGETS, by_hand, distance, hooks
 TARGET = TARGETS[0]
 BOTH = (SOURCE, TARGET)
 INVERTING = [name for name in METHODS if method(name).inversion is not None]
-FEW: dict[str, dict[str, int]] = {
+FEW: dict[str, dict[str, float]] = {
     "chordedit": {"steps": 1},
     "dnaedit": {"skip_steps": 1},
     "kv-edit": {"skip_steps": 1},
+    "paired": {"least": 0.0},
 }
-"""What methods need, that a few steps of them can be made."""
+"""What methods need, that a few steps of them change a picture of a random model."""
 every_method = pytest.mark.parametrize("name", METHODS)
 
 

@@ -199,6 +199,7 @@ def test_every_method_runs(run: Run, model: str, tmp_path: Path) -> None:
     args = ["bench", "-o", tmp_path / "b", "--model", model, "--workers", "1", "--limit", "1"]
     steps = {name: f"{name}:steps=3" for name in registry.entries()}
     steps |= {"chordedit": "chordedit:n_avg=2", "more": "dnaedit:skip_steps=0"}
+    steps |= {"masked": "kv-edit:skip_steps=0"}
     few = [word for each in steps.values() for word in ("--set", each)]
     code, out, _ = run(*args, "--method", "all", *few, "--json")
     told = json.loads(out)["methods"]

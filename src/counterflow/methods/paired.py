@@ -5,7 +5,8 @@ Ours, after FlowEdit (arXiv 2412.08629), by what was measured on the bundled mod
 so that what guidance does to any picture cancels. The noise levels are even parts of the model's
 own schedule from `begin` down: above it the place of things is lost, and a pipeline's own last
 interval is a sliver that costs as much as any. At the end cells that hardly changed are the
-picture's own. Equal prompts give the picture back exactly.
+picture's own. Equal prompts give the picture back exactly. It is bad at poses, which leave blurred
+remnants, and at expressions, of which one in eight stays.
 """
 
 from __future__ import annotations
