@@ -96,3 +96,11 @@ def test_a_method_that_needs_a_mask_says_so(
         one.edit(inversion, TARGETS[0])
     inside = np.ones((128, 128), bool)
     assert one.edit(inversion, TARGETS[0], mask=inside).forwards > 0
+
+
+def test_edit_refuses_a_missing_mask_before_any_model_loads(
+    picture: Path, model: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Editor, "load", lambda *_: pytest.fail("a model was loaded"))
+    words = ["--source", PROMPT, "--target", TARGET, "--model", model, "-o", tmp_path / "e.png"]
+    refused(run("edit", picture, *words, "--method", "kv-edit"), 2, "kv-edit", "mask")

@@ -83,6 +83,7 @@ def edit(
 ) -> None:
     """Edit a picture: invert it once, then make the edit of every target."""
     texts = settings(change, steps=steps, guidance=guidance)
+    from counterflow.edit.checks import check_mask
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.edit.plan import Plan
     from counterflow.images import save_png
@@ -107,6 +108,7 @@ def edit(
         check_output(grid)
     check_distinct([*outputs, *([grid] if grid else [])], [image, mask_file])
     job.open()
+    check_mask(job.method, mask is not None)
     plan.check_prompts(job.method, job.source or "")
     _notice(job.source or "", target)
     with show.progress() as progress:
