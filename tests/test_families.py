@@ -23,16 +23,9 @@ from counterflow.flow import Step
 from counterflow.methods.registry import METHODS, method
 from counterflow.toybox.render import render
 from families import TINY
-from tools import SCENE, SOURCE, TARGETS, distance, hooks, inverted, mapped, noise, watched
+from tools import MOVING, SCENE, SOURCE, TARGETS, distance, hooks, inverted, mapped, noise, watched
 
 HERE = Step(1, 4, 0.7)
-FEW: dict[str, dict[str, Any]] = {
-    "chordedit": {"steps": 1},
-    "dnaedit": {"skip_steps": 1},
-    "kv-edit": {"skip_steps": 1},
-    "paired": {"least": 0.0},
-}
-"""What methods need, that a few steps of them change a picture of a random model."""
 sizes = pytest.mark.parametrize("size", [(64, 64), (96, 48)], ids=str)
 guidances = pytest.mark.parametrize("guidance", [1.0, 3.5], ids=str)
 
@@ -275,7 +268,7 @@ def test_every_method_runs_or_refuses_by_name(
         counted.append(len(x))
         return velocity(x, *rest)
 
-    how = method(name, **{"steps": 3} | FEW.get(name, {}))
+    how = method(name, **{"steps": 3} | MOVING.get(name, {}))
     try:
         how.check_model(its.backbone)
     except InputError as refusal:

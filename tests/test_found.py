@@ -19,7 +19,7 @@ from counterflow.methods import base, fusionedit
 from counterflow.methods.masks import between, closed, dilated, eroded, scaled
 from counterflow.methods.registry import METHODS, method
 from counterflow.toybox.render import render
-from tools import SCENE, SOURCE, TARGETS, Meter, distance, running
+from tools import FEW, SCENE, SOURCE, TARGETS, Meter, distance, running
 
 STEPS = 4
 FINDING = {
@@ -32,17 +32,12 @@ FINDING = {
     "paired": 1,
 }
 """How often a method finds a mask in 4 steps."""
-NEEDS: dict[str, dict[str, Any]] = {
-    "chordedit": {"steps": 1},
-    "dnaedit": {"skip_steps": 1},
-    "kv-edit": {"skip_steps": 1},
-}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_an_edit_tells_the_mask_that_its_method_found(one: Editor, name: str) -> None:
     """The mean over its steps, of each target its own; None where a method finds none."""
-    how = method(name, **{"steps": STEPS} | NEEDS.get(name, {}))
+    how = method(name, **{"steps": STEPS} | FEW.get(name, {}))
     if how.needs_mask:
         pytest.skip("it is given one")
     inversion = one.invert(render(SCENE), SOURCE, how)

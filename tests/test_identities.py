@@ -16,7 +16,7 @@ from counterflow.edit.inversion import Inversion
 from counterflow.methods.registry import METHODS, entry, method
 from counterflow.toybox.render import render
 from oracles import velocity
-from tools import SCENE, SOURCE, TARGETS, distance, hooks, running
+from tools import MOVING, SCENE, SOURCE, TARGETS, distance, hooks, running
 
 PUBLISHED = (
     "sdedit",
@@ -38,17 +38,11 @@ PUBLISHED = (
     "kv-edit",
     "stable-flow",
 )
-FEW: dict[str, dict[str, Any]] = {
-    "chordedit": {"steps": 1},
-    "dnaedit": {"skip_steps": 1},
-    "kv-edit": {"skip_steps": 1},
-    "paired": {"least": 0.0},  # random models change cells by little
-}
 every_published = pytest.mark.parametrize("name", PUBLISHED)
 
 
 def inverted(editor: Editor, name: str, **settings: Any) -> Inversion:
-    settings = {"steps": 5} | FEW.get(name, {}) | settings
+    settings = {"steps": 5} | MOVING.get(name, {}) | settings
     return editor.invert(render(SCENE), SOURCE, name, **settings)
 
 

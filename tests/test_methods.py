@@ -18,18 +18,11 @@ from counterflow.methods import registry
 from counterflow.methods.base import Method
 from counterflow.methods.registry import METHODS, method
 from counterflow.toybox.render import render
-from tools import SCENE, SOURCE, TARGETS, by_hand, distance, hooks
+from tools import MOVING, SCENE, SOURCE, TARGETS, by_hand, distance, hooks
 
 TARGET = TARGETS[0]
 BOTH = (SOURCE, TARGET)
 INVERTING = [name for name in METHODS if method(name).inversion is not None]
-FEW: dict[str, dict[str, float]] = {
-    "chordedit": {"steps": 1},
-    "dnaedit": {"skip_steps": 1},
-    "kv-edit": {"skip_steps": 1},
-    "paired": {"least": 0.0},
-}
-"""What methods need, that a few steps of them change a picture of a random model."""
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -38,7 +31,7 @@ def inverted(editor: Editor, name: str, steps: int = 5, **settings: Any) -> Inve
 
 
 def few(name: str, steps: int, **settings: Any) -> Method:
-    return method(name, **{"steps": steps} | FEW.get(name, {}) | settings)
+    return method(name, **{"steps": steps} | MOVING.get(name, {}) | settings)
 
 
 def masked(name: str, picture: Image.Image) -> dict[str, Any]:
@@ -112,7 +105,7 @@ def _generated(editor: Editor) -> tuple[Any, str, Any]:
 def test_a_picture_that_was_not_inverted_for_a_method_is_refused(one: Editor, name: str) -> None:
     """In one line that says what to do; so is the noise of a method that has none."""
     plain = inverted(one, "flowedit", steps=3)
-    how = few(name, 3) if name in FEW else name
+    how = few(name, 3) if name in MOVING else name
     with pytest.raises(InputError, match=rf"flowedit inverts nothing.* {method(name).name}"):
         one.edit(plain, TARGET, how)
     other = inverted(one, "midpoint", steps=3)

@@ -29,6 +29,16 @@ TARGETS = [
 LONG = " ".join(f"{SOURCE} and" for _ in range(8))
 
 
+FEW: dict[str, dict[str, Any]] = {
+    "chordedit": {"steps": 1},
+    "dnaedit": {"skip_steps": 1},
+    "kv-edit": {"skip_steps": 1},
+}
+"""What methods need, that a few steps of them can be made."""
+MOVING = FEW | {"paired": {"least": 0.0}}
+"""And that they change a picture of a random model, whose cells change by little."""
+
+
 def inverted(editor: Editor, steps: int = 6, iterations: int = 1, **options: Any) -> Inversion:
     return editor.invert(render(SCENE), SOURCE, steps=steps, iterations=iterations, **options)
 

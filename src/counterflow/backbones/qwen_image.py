@@ -68,14 +68,8 @@ class QwenImage(PipelineAdapter):
         """Embed as the pipeline does, filled up to the length of the text stream."""
         pipe = self.pipeline
         embeds, _ = pipe.encode_prompt(prompt, self.device, max_sequence_length=self.length)
-        rows = embeds.shape[1]
-        tensors = {
-            "encoder_hidden_states": nn.functional.pad(
-                embeds.to(self.dtype), (0, 0, 0, self.length - rows)
-            ),
-            "encoder_hidden_states_mask": torch.arange(self.length, device=self.device)[None]
-            < rows,
-        }
+        features, valid = mmdit.filled(embeds.to(self.dtype), self.length)
+        tensors = {"encoder_hidden_states": features, "encoder_hidden_states_mask": valid}
         dropped = int(pipe.prompt_template_encode_start_idx)
         segment = tokenize_inside(
             pipe.tokenizer,

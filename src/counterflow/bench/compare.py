@@ -54,8 +54,7 @@ def compare(
             if inversion is None:
                 inversion = editor.invert(picture, source, how, seed=seed)
                 inversions[how.sharing_key] = inversion
-            elif not how.records:  # so that costs are those of this method alone
-                inversion.features.clear()
+            inversion.forget(how)
             edit = editor.edit(inversion, target, how, mask=mask, seed=seed)
         except CounterflowError as error:
             yield Compared(each.name, each.title, how, error=str(error))

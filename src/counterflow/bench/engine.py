@@ -41,14 +41,8 @@ class Condition:
 
 def condition(name: str, compensated: bool | None = None, **settings: Any) -> Condition:
     """A method of the registry with settings; equal settings give an equal name."""
-    default, method = registry.method(name).to_dict(), registry.method(name, **settings)
-    changed = {k: v for k, v in method.to_dict().items() if v != default[k]}
-    texts = {
-        each.name: each.kind.write(changed[each.name])
-        for each in method.declared()
-        if each.name in changed
-    }
-    variant = registry.variant(name, texts)
+    method = registry.method(name, **settings)
+    variant = registry.variant(name, registry.changed(name, method))
     if compensated is None:
         return Condition(variant.name, variant.title, method)
     how = "compensated" if compensated else "uncompensated"
@@ -102,9 +96,7 @@ class Engine:
             yield from (Outcome(job, error=_one_line(error)) for job in task)
             return
         for condition, jobs in groupby(task, key=lambda job: job.condition):
-            if not condition.method.records:  # so that costs are those of this condition alone
-                inversion.features.clear()
-            inversion.residuals.clear()
+            inversion.forget(condition.method)
             for job in jobs:
                 try:
                     yield self._outcome(job, inversion)

@@ -175,7 +175,8 @@ def label(name: str) -> str:
     return f"{heading}, {figure.unit}" if figure.unit else heading
 
 
-def averaged(name: str, values: Sequence[float | None]) -> Interval:
+def averaged(name: str, values: Sequence[float | None], resamples: int = 2000) -> Interval:
     """A figure's mean or median over cases, as it is declared."""
     median = FIGURES[name].average == "median"
-    return median_interval(values) if median else mean_interval(values)
+    interval = median_interval if median else mean_interval
+    return interval(values, resamples=resamples)

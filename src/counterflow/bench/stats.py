@@ -11,7 +11,7 @@ mean certainty: of n cases that all succeed, a true share of 1 - 3/n is still li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,14 @@ class Interval:
     """Cases without a value, or pairs of which one has none."""
     exact: int = 0
     """Cases of infinite value, or pairs with one; they are in neither of the other counts."""
+
+    @property
+    def mirrored(self) -> Interval:
+        """Of the same values with the other sign."""
+        estimate, low, high = (
+            None if bound is None else -bound for bound in (self.estimate, self.high, self.low)
+        )
+        return replace(self, estimate=estimate, low=low, high=high)
 
     @property
     def excludes_zero(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.cli import show
-from counterflow.cli.options import Device, Dtype, Json, Model, pairs
+from counterflow.cli.options import Budget, Device, Dtype, Json, Model, SetSome, Tuned, pairs
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
@@ -56,21 +56,9 @@ def bench(
             help="A method of `counterflow methods`, or all; may be repeated. Default ftedit."
         ),
     ] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="A setting of every method, as steps=10, or of one, as euler:steps=10; "
-            "may be repeated.",
-        ),
-    ] = None,
-    tuned: Annotated[
-        Path | None,
-        typer.Option(help="Settings that `tune` found: the file; its methods if no --method."),
-    ] = None,
-    budget: Annotated[
-        int | None, typer.Option(help="With --tuned, most forwards of the settings.")
-    ] = None,
+    change: SetSome = None,
+    tuned: Tuned = None,
+    budget: Budget = None,
     limit: Annotated[
         int | None, typer.Option(help="Number of cases, taken from all kinds in turn.")
     ] = None,

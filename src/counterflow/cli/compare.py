@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,18 @@ import typer
 
 from counterflow.cli import show
 from counterflow.cli.bench import variants
-from counterflow.cli.options import Device, Dtype, ImageArg, Json, Model, Seed, Source
+from counterflow.cli.options import (
+    Budget,
+    Device,
+    Dtype,
+    ImageArg,
+    Json,
+    Model,
+    Seed,
+    SetSome,
+    Source,
+    Tuned,
+)
 from counterflow.cli.outputs import check_distinct, check_output
 from counterflow.errors import InputError
 
@@ -33,20 +45,9 @@ def compare(
         list[str] | None,
         typer.Option("--methods", "--method", help="all, or some, as flowedit,ftedit."),
     ] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="A setting of every method, as steps=10, or of one, as euler:steps=10; "
-            "may be repeated.",
-        ),
-    ] = None,
-    tuned: Annotated[
-        Path | None, typer.Option(help="A file of settings that `tune` found.")
-    ] = None,
-    budget: Annotated[
-        int | None, typer.Option(help="With --tuned, most forwards of the settings.")
-    ] = None,
+    change: SetSome = None,
+    tuned: Tuned = None,
+    budget: Budget = None,
     mask: Annotated[
         Path | None, typer.Option(help="White where edits may change the picture.")
     ] = None,
@@ -125,18 +126,9 @@ def _facts(each: Compared) -> dict[str, Any]:
 
 def _record(job: Job, each: Compared, path: Path, target: str) -> dict[str, Any]:
     """What a picture's PNG carries: that of `edit` by this method."""
-    from counterflow.edit.job import Job
     from counterflow.edit.plan import Plan
 
-    own = Job(
-        job.image,
-        job.source,
-        job.model,
-        each.method.name,
-        each.method.to_dict(),
-        mask=job.mask,
-        digests=job.digests,
-    )
+    own = replace(job, method_name=each.method.name, settings=each.method.to_dict())
     return own.record("edit", path, **Plan([target]).record(0))
 
 

@@ -25,6 +25,19 @@ Set = Annotated[
         "`counterflow methods NAME` lists them.",
     ),
 ]
+SetSome = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting of every method, as steps=10, or of one, as euler:steps=10; "
+        "may be repeated.",
+    ),
+]
+Tuned = Annotated[
+    Path | None,
+    typer.Option(help="Settings that `tune` found: the file; its methods if no --method."),
+]
+Budget = Annotated[int | None, typer.Option(help="With --tuned, most forwards of the settings.")]
 MaskOption = Annotated[
     str | None,
     typer.Option("--mask", help="White where the edit may change the picture; or auto."),

@@ -85,7 +85,7 @@ def tune(
     rows = [
         [name, best.forwards, best.further, f"{best.score:.3f}"]
         + [best.figures[key] for key in ("success", "kept", "PSNR", "distance")]
-        + [" ".join(f"{k}={v}" for k, v in record.texts(name, best).items())]
+        + [" ".join(f"{k}={v}" for k, v in registry.changed(name, best.condition.method).items())]
         for name, (best, *_) in ((name, each) for name, each in ranked.items() if each)
     ]
     show.table([*header, "settings"], rows)

@@ -21,6 +21,14 @@ def blend(inside: Latent, outside: OneLatent, mask: Tensor) -> Latent:
     return torch.where(mask >= 1, inside, outside + mask * (inside - outside))
 
 
+def smoothed(
+    values: Float[Tensor, "n 1 rows columns"],
+) -> Float[Tensor, "n 1 rows columns"]:
+    """The mean of each cell and its neighbours (3×3); the border's cells stand beyond it too."""
+    padded = torch.nn.functional.pad(values, (1, 1, 1, 1), mode="replicate")
+    return torch.nn.functional.avg_pool2d(padded, 3, 1)
+
+
 def difference_mask(
     differences: Float[Tensor, "n rows columns"], threshold: float
 ) -> Bool[Tensor, "rows columns"]:
@@ -32,7 +40,6 @@ def difference_mask(
     `threshold` is from 0 to 1.
     """
     scaled = differences / differences.mean((1, 2), keepdim=True).clamp_min(1e-12)
-    padded = torch.nn.functional.pad(scaled.mean(0)[None, None], (1, 1, 1, 1), mode="replicate")
-    smooth = torch.nn.functional.avg_pool2d(padded, 3, 1)[0, 0]
+    smooth = smoothed(scaled.mean(0)[None, None])[0, 0]
     low, high = smooth.median(), smooth.max()
     return smooth >= low + threshold * (high - low)

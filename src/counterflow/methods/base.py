@@ -123,8 +123,13 @@ class Method(Settings):
             return invert(how.solver, velocity, run.image, run.grid, how.stop, run.done)
 
     def start(self, run: Run, known: Any) -> tuple[OneLatent, Any, int]:
-        """Latents `[1, c, h, w]` that all targets start from, a state, and the first interval."""
-        raise NotImplementedError
+        """Latents `[1, c, h, w]` that all targets start from, a state, and the first interval.
+
+        By default where the inversion led, or where nothing is inverted the picture; no state.
+        """
+        if known is None:
+            return run.image, None, 0
+        return known[self.skipped], None, self.skipped
 
     def step(self, run: Run, known: Any, x: Latent, state: Any, step: Step) -> tuple[Latent, Any]:
         """The targets' next latents, one row for each, and the next state.

@@ -30,10 +30,6 @@ class ChordEdit(Method):
     n_avg: int = setting(1, Integer(1, 100), "Noises that are averaged over.")
     guidance: float = setting(1.0, Number(0, 100), "Guidance of both velocities.")
 
-    def start(self, run: Run, known: None) -> tuple[OneLatent, None, int]:
-        """From the picture."""
-        return run.image, None, 0
-
     def step(
         self, run: Run, known: None, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

@@ -39,10 +39,6 @@ class DirectEdit(Published):
         """Euler's, whose evaluations also give the source features."""
         return Inverting(self.steps, Euler(), self.invert_guidance)
 
-    def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
-        """From the inverted noise."""
-        return known[0], None, 0
-
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

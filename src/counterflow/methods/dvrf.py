@@ -30,10 +30,6 @@ class DVRF(Method):
     guidance: float = setting(16.5, Number(0, 100), "Guidance under the target prompt.")
     drift: float = setting(1.0, Number(0, 1), "How far the noised edit follows the edit's drift.")
 
-    def start(self, run: Run, known: None) -> tuple[OneLatent, None, int]:
-        """From the picture."""
-        return run.image, None, 0
-
     def step(
         self, run: Run, known: None, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

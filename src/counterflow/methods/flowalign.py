@@ -27,10 +27,6 @@ class FlowAlign(Method):
     guidance: float = setting(13.5, Number(0, 100), "From the source's velocity to the target's.")
     weight: float = setting(0.01, Number(0, 1), "Pull of the predicted edit to the picture.")
 
-    def start(self, run: Run, known: None) -> tuple[OneLatent, None, int]:
-        """From the picture."""
-        return run.image, None, 0
-
     def step(
         self, run: Run, known: None, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

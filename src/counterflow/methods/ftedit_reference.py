@@ -48,10 +48,6 @@ class FTEditReference(Skipping, Published):
         shift = self.skip_steps / self.steps
         return shift, min(1.0, self.rounded(self.attention_ratio) + shift)
 
-    def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
-        """From the inverted latent."""
-        return known[self.skip_steps], None, self.skip_steps
-
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

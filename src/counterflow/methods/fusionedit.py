@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
+from counterflow.controls.tokens import token_side
 from counterflow.flow import Latent, Step
 from counterflow.kinds import Integer, Number
 from counterflow.methods.masked import Masked
@@ -46,7 +47,7 @@ class FusionEdit(Masked):
         rows = z.expand(len(run.targets), *z.shape[1:])
         v_s, v_t = run.velocities(step, run.of_source(z, g), run.of_target(rows, g))
         energy = (v_t - v_s).square().sum(1, keepdim=True)
-        return scaled(avg_pool2d(energy, run.patch).sqrt(), 1e-8)
+        return scaled(avg_pool2d(energy, token_side(run.backbone)).sqrt(), 1e-8)
 
     def held(self, run: Run, x: Latent, moved: Latent, mask: Map) -> Latent:
         """FlowEdit's move, from where the mask sets it back to."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch.nn.functional import avg_pool2d, pad
-
 from counterflow.backbones.base import Backbone
+from counterflow.controls.blend import smoothed
 from counterflow.flow import Grid, Latent, OneLatent, Step
 from counterflow.kinds import Integer, Number
 from counterflow.methods.flowedit import FlowEdit
@@ -57,5 +56,4 @@ class Paired(FlowEdit):
 
     def changed(self, d: Latent) -> Map:
         """0 where the change's length, a mean of 3x3 cells, is `least` or less, 1 from twice it."""
-        length = avg_pool2d(pad(d.norm(dim=1, keepdim=True), (1, 1, 1, 1), "replicate"), 3, 1)
-        return (length / self.least - 1).clamp(0, 1)
+        return (smoothed(d.norm(dim=1, keepdim=True)) / self.least - 1).clamp(0, 1)

@@ -132,6 +132,16 @@ def method(name: str, **changes: Any) -> Method:
     return which.load()(**which.settings).but(**changes)
 
 
+def changed(name: str, how: Method) -> dict[str, str]:
+    """The settings in which a method differs from the one of a name, as `--set` takes them."""
+    default = method(name)
+    return {
+        each.name: each.kind.write(getattr(how, each.name))
+        for each in how.declared()
+        if getattr(how, each.name) != getattr(default, each.name)
+    }
+
+
 def from_record(name: str, settings: Mapping[str, Any]) -> Method:
     """The method that `Method.name` and `Settings.to_dict` recorded."""
     return entry(name).load().from_dict(settings)

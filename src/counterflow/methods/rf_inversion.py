@@ -50,10 +50,6 @@ class RFInversion(Method):
             run.done(step)
         return Trajectory(torch.cat(latents[::-1]), run.grid)
 
-    def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
-        """From the inverted noise."""
-        return known[0], None, 0
-
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from counterflow.backbones.base import Backbone, Conditioning, Guidance, stacked
 from counterflow.controls.base import Control, Features, Part, Session, attach
 from counterflow.controls.rows import RowMap
+from counterflow.controls.tokens import token_side
 from counterflow.flow import Branch, Grid, Latent, Step, Velocity
 from counterflow.progress import Progress
 from counterflow.solvers.base import Solver
@@ -90,18 +91,13 @@ class Run:
         return time.perf_counter() - self._began
 
     @property
-    def patch(self) -> tuple[int, int]:
-        """Rows and columns of latent cells in one token."""
-        side = self.backbone.multiple
-        _, rows, columns = self.backbone.latent_shape((side, side))
-        return rows, columns
-
-    @property
     def size(self) -> tuple[int, int]:
         """The picture's, (width, height), as the model works on it."""
-        (rows, columns), (height, width) = self.patch, self.image.shape[2:]
-        side = self.backbone.multiple
-        return width // columns * side, height // rows * side
+        height, width = (
+            cells // token_side(self.backbone) * self.backbone.multiple
+            for cells in self.image.shape[2:]
+        )
+        return width, height
 
     def of_source(
         self,

@@ -65,10 +65,6 @@ class StableFlow(Method):
         known = invert(EULER, velocity, x, run.grid, 0, run.done)
         return Trajectory(torch.cat([known.latents[:-1], run.image]), run.grid)
 
-    def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
-        """From the inverted noise."""
-        return known[0], None, 0
-
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

@@ -40,10 +40,6 @@ class SteerFlow(Method):
         """UniInv under the source prompt."""
         return Inverting(self.steps, UniInv())
 
-    def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
-        """From the inverted noise."""
-        return known[0], None, 0
-
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

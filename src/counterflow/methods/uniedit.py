@@ -44,10 +44,6 @@ class UniEdit(Method):
         """UniInv under the null prompt."""
         return Inverting(self.steps, UniInv(self.zero_start), prompt="negative", stop=self.skipped)
 
-    def start(self, run: Run, known: Trajectory) -> tuple[Latent, None, int]:
-        """From the noisiest latent there is."""
-        return known[self.skipped], None, self.skipped
-
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step
     ) -> tuple[Latent, None]:

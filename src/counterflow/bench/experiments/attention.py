@@ -39,11 +39,17 @@ def conditions(steps: int) -> dict[str, Condition]:
     }
 
 
-def verdict(answers: Answers) -> Verdict:
+def parts(answers: Answers) -> tuple[Answers, Answers]:
+    """Those of pose edits, and of the others."""
     pose, others = (
         Answers([c for c in answers.cases if (c.category == POSE) == is_pose], answers.figures, 0)
         for is_pose in (True, False)
     )
+    return pose, others
+
+
+def verdict(answers: Answers) -> Verdict:
+    pose, others = parts(answers)
     beyond = [str(r) for r in RATIOS if r > 0.2]
     columns = [_average(part, beyond) for part in (pose, others)]
     before = [part.column("0.2", "success") for part in (pose, others)]
@@ -61,10 +67,7 @@ def verdict(answers: Answers) -> Verdict:
 
 
 def conclude(answers: Answers) -> Section:
-    pose, others = (
-        Answers([c for c in answers.cases if (c.category == POSE) == is_pose], answers.figures, 0)
-        for is_pose in (True, False)
-    )
+    pose, others = parts(answers)
     both = [(part, figure) for figure in ("success", "PSNR") for part in (pose, others)]
     rows: list[Row] = [
         [f"{r:.1f}", *(part.average(str(r), figure) for part, figure in both)] for r in RATIOS

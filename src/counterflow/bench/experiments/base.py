@@ -115,9 +115,7 @@ def above(interval: Interval, bound: float = 0.0, margin: float = 0.0) -> bool |
 
 def below(interval: Interval, bound: float = 0.0, margin: float = 0.0) -> bool | None:
     """Whether the mean lies below a bound; it does not where all is less than a `margin` below."""
-    if interval.low is None or interval.high is None or interval.count < FEWEST:
-        return None
-    return True if interval.high < bound else False if interval.low > bound - margin else None
+    return above(interval.mirrored, -bound, margin)
 
 
 def no_loss(interval: Interval) -> bool | None:

@@ -7,6 +7,7 @@ from counterflow.bench.experiments import base
 from counterflow.bench.experiments.base import Answers, Experiment
 from counterflow.bench.report import plots
 from counterflow.bench.report.page import Column, Row, Section, Table, Verdict
+from counterflow.bench.stats import Interval
 
 OWN = "ftedit"
 OTHERS = ("sdedit", "euler", "ddim", "rf-inversion", "rf-solver", "flowedit")
@@ -23,9 +24,13 @@ def conditions(steps: int) -> dict[str, Condition]:
     return {name: condition(name) for name in (OWN, *OTHERS)}
 
 
+def less_others(answers: Answers, figure: str) -> dict[str, Interval]:
+    """FTEdit's figure less that of each other method."""
+    return {name: answers.difference(OWN, name, figure) for name in OTHERS}
+
+
 def verdict(answers: Answers) -> Verdict:
-    background = {name: answers.difference(OWN, name, "PSNR") for name in OTHERS}
-    success = {name: answers.difference(OWN, name, "success") for name in OTHERS}
+    background, success = (less_others(answers, figure) for figure in ("PSNR", "success"))
     return Verdict(
         "FTEdit keeps more of the background than the methods before it, at no loss of success.",
         base.all_of(
@@ -43,8 +48,7 @@ def verdict(answers: Answers) -> Verdict:
 
 
 def conclude(answers: Answers) -> Section:
-    background = {name: answers.difference(OWN, name, "PSNR") for name in OTHERS}
-    success = {name: answers.difference(OWN, name, "success") for name in OTHERS}
+    background, success = (less_others(answers, figure) for figure in ("PSNR", "success"))
     titles = {name: name for name in (OWN, *OTHERS)}
     made = base.rows(answers, titles, (*base.EDITED, "forwards"))
     rows: list[Row] = [

@@ -28,11 +28,16 @@ def conditions(steps: int) -> dict[str, Condition]:
     }
 
 
-def verdict(answers: Answers) -> Verdict:
-    largest = {
+def errors(answers: Answers) -> dict[str, float | None]:
+    """The largest error of any picture, with compensation and without."""
+    return {
         label: max((v for v in answers.column(label, "largest") if v is not None), default=None)
         for label in ("with", "without")
     }
+
+
+def verdict(answers: Answers) -> Verdict:
+    largest = errors(answers)
     exact = None if largest["with"] is None else largest["with"] < EXACT
     change = answers.difference("source", "none", "success")
     return Verdict(
@@ -45,10 +50,7 @@ def verdict(answers: Answers) -> Verdict:
 
 
 def conclude(answers: Answers) -> Section:
-    largest = {
-        label: max((v for v in answers.column(label, "largest") if v is not None), default=None)
-        for label in ("with", "without")
-    }
+    largest = errors(answers)
     titles = {"source": "source (the paper)", "both": "both branches", "none": "none"}
     edits = base.rows(answers, titles, base.EDITED)
     error = {"source": "with", "both": "with", "none": "without"}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from counterflow.bench.experiments.base import EQUAL, needed
+from counterflow.bench.experiments.base import EQUAL
 from counterflow.bench.experiments.run import Finding, Sample
 from counterflow.bench.figures import FIGURES
 from counterflow.bench.report.page import Column, Page, Picture, Row, Section, Strip, Table
@@ -43,7 +43,7 @@ def build(
             verdict.word,
             verdict.sentence,
             len(each.answers.cases),
-            needed(each.experiment, each.answers),
+            each.needed,
         ]
         for each in findings
         if (verdict := each.section.verdict) is not None
@@ -112,7 +112,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {
         "title": finding.section.title,
         "cases": len(answers.cases),
-        "needed": needed(finding.experiment, answers),
+        "needed": finding.needed,
         "claim": verdict.claim if verdict else None,
         "holds": verdict.holds if verdict else None,
         "measured": verdict.sentence if verdict else None,

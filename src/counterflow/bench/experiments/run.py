@@ -9,7 +9,7 @@ from pathlib import Path
 from counterflow.bench import run as runs
 from counterflow.bench.engine import Condition, Setup
 from counterflow.bench.experiments import EXPERIMENTS
-from counterflow.bench.experiments.base import Answers, Experiment
+from counterflow.bench.experiments.base import Answers, Experiment, needed
 from counterflow.bench.report.page import Section
 from counterflow.bench.results import Result
 from counterflow.bench.sets import cases as sets
@@ -36,6 +36,8 @@ class Finding:
     experiment: Experiment
     answers: Answers
     section: Section
+    needed: int | None
+    """How many of its cases decide as all of them do."""
     errors: list[str]
 
 
@@ -110,4 +112,5 @@ def _finding(
         if result.error is not None:
             errors.append(f"case {case.name}: {result.error}")
     answers = Answers(experiment.choose(cases, sample.count), figures, sample.steps)
-    return Finding(experiment, answers, experiment.conclude(answers), errors)
+    section = experiment.conclude(answers)
+    return Finding(experiment, answers, section, needed(experiment, answers), errors)

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from counterflow.bench.figures import FIGURES, label
 from counterflow.bench.report import plots
 from counterflow.bench.report.page import Column, Row, Section, Table
-from counterflow.bench.report.summary import average, categories
+from counterflow.bench.report.summary import average, categories, estimate
 from counterflow.bench.results import Bench, MethodResults
-from counterflow.bench.stats import Interval
 
 AIMS = ("success", "PSNR", "distance", "CLIP edited")
 TWENTY = 20
@@ -17,9 +16,9 @@ TWENTY = 20
 
 def front(bench: Bench) -> list[Section]:
     """The section, where there are methods to compare and figures to compare them by."""
-    costs = {m.name: average(m.results, "forwards").estimate or 0.0 for m in bench.methods}
+    costs = {m.name: estimate(m.results, "forwards") or 0.0 for m in bench.methods}
     methods = sorted((m for m in bench.methods if costs[m.name]), key=lambda m: costs[m.name])
-    names = [name for name in AIMS if any(_value(m, name) is not None for m in methods)]
+    names = [name for name in AIMS if any(estimate(m.results, name) is not None for m in methods)]
     if len(methods) < 2 or not names:
         return []
     panels, rows = [], []
@@ -53,7 +52,7 @@ def best(methods: Sequence[MethodResults], name: str) -> list[str]:
     sign = 1 if FIGURES[name].better == "higher" else -1
     ranked = []
     for method in methods:
-        value, cost = _value(method, name), average(method.results, "forwards").estimate
+        value, cost = (estimate(method.results, figure) for figure in (name, "forwards"))
         if value is not None and cost is not None:
             ranked.append((cost, -sign * value, method.name))
     ranked.sort()
@@ -81,8 +80,3 @@ def same_cases(bench: Bench, count: int) -> list[str]:
 def _turns(kinds: Sequence[Sequence[str]]) -> Iterator[list[str]]:
     for n in range(max(map(len, kinds), default=0)):
         yield [kind[n] for kind in kinds if n < len(kind)]
-
-
-def _value(method: MethodResults, name: str) -> float | None:
-    interval: Interval = average(method.results, name)
-    return interval.estimate

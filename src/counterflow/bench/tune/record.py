@@ -9,6 +9,7 @@ from typing import Any
 
 from counterflow.bench.files import Reader
 from counterflow.bench.tune.search import Trial
+from counterflow.methods.registry import changed
 from counterflow.writing import save_bytes_atomically
 
 NAME = "tuned.json"
@@ -29,24 +30,12 @@ def as_dict(facts: Mapping[str, Any], ranked: Mapping[str, Sequence[Trial]]) -> 
 
 def _as_dict(name: str, trial: Trial) -> dict[str, Any]:
     return {
-        "settings": texts(name, trial),
+        "settings": changed(name, trial.condition.method),
         "forwards": trial.forwards,
         "further": trial.further,
         "cases": trial.cases,
         "score": round(trial.score, 4),
         "figures": {key: round(value, 4) for key, value in trial.figures.items()},
-    }
-
-
-def texts(name: str, trial: Trial) -> dict[str, str]:
-    """The settings that differ from the method's own, as `--set` takes them."""
-    from counterflow.methods import registry
-
-    default, method = registry.method(name), trial.condition.method
-    return {
-        each.name: each.kind.write(getattr(method, each.name))
-        for each in method.declared()
-        if getattr(method, each.name) != getattr(default, each.name)
     }
 
 

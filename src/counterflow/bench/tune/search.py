@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from counterflow.bench.engine import Condition, condition
-from counterflow.bench.report.summary import average
+from counterflow.bench.report.summary import estimate
 from counterflow.bench.results import Bench, Result
 from counterflow.bench.tune.spaces import space
 from counterflow.errors import InputError
@@ -45,7 +45,7 @@ def score(results: Sequence[Result]) -> tuple[float, dict[str, float]]:
     background's PSNR as a share of the autoencoder's own. An edit that stopped counts as failed.
     """
     names = ("success", "kept", "distance", "PSNR", "round trip")
-    figures = {name: average(results, name).estimate for name in names}
+    figures = {name: estimate(results, name) for name in names}
     made = {name: 0.0 if value is None else value for name, value in figures.items()}
     whole = sum(1 for each in results if each.error is None) / max(1, len(results))
     if figures["distance"] is None or figures["round trip"] is None:

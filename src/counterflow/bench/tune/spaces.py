@@ -43,6 +43,12 @@ COMMON: dict[str, Values] = {
 }
 """By the setting's name; a setting that is not here keeps the method's default."""
 
+PMI: dict[str, Values] = {
+    "size": (0, 22),
+    "mimic": ("published", "paper", "off"),
+    "w": (0.9, 0.94, 1.0),
+}
+
 OWN: dict[str, dict[str, Values]] = {
     "paired": {
         "steps": (2, 3, 4, 5, 6, 8),
@@ -97,14 +103,13 @@ OWN: dict[str, dict[str, Values]] = {
         "re_init": (True, False),
     },
     "stable-flow": {"nudge": (1.0, 1.15), "aligned": (True, False)},
-    "pmi": {"size": (0, 22), "mimic": ("published", "paper", "off"), "w": (0.9, 0.94, 1.0)},
-    "pmi-euler": {"size": (0, 22), "mimic": ("published", "paper", "off"), "w": (0.9, 0.94, 1.0)},
+    "pmi": PMI,
+    "pmi-euler": PMI,
 }
 """By the method's name: values of settings that only it has, or that mean something else there."""
 
 
 def space(name: str, declared: Sequence[str]) -> dict[str, Values]:
     """The values of a method's settings that are tried."""
-    values = {**COMMON, **OWN.get(name, {})}
-    order = [key for key in values if key in declared]
-    return {key: values[key] for key in order}
+    values = COMMON | OWN.get(name, {})
+    return {key: tried for key, tried in values.items() if key in declared}
