@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.cli import show
-from counterflow.cli.options import Budget, Device, Dtype, Json, Model, SetSome, Tuned, pairs
+from counterflow.cli.options import Budget, Compile, Device, Dtype, Json, Model, SetSome, Tuned, pairs
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
@@ -67,6 +67,7 @@ def bench(
     model: Model = "toybox",
     device: Device = None,
     dtype: Dtype = None,
+    compile: Compile = False,
     workers: Workers = None,
     sheet: Annotated[
         Path | None,
@@ -93,7 +94,7 @@ def bench(
 
         chosen = sets.read(cases, seed, None, limit, profile)  # type: ignore[arg-type]
         judged = any(case.edit is not None for case in chosen)
-        setup = Setup(model, device, dtype, judged, profile)
+        setup = Setup(model, device, dtype, judged, profile, compile)
         first_seed = seed if cases == sets.TOYPIE else None
         facts = run.describe(setup, identify(model), sets.label(cases), first_seed, limit)
         plan = dict.fromkeys(conditions, chosen)
