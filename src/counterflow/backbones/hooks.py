@@ -52,7 +52,7 @@ def _forward_hook(here: Callable[[Any], Any]) -> Any:
     return lambda _module, _inputs, output: here(output)
 
 
-def compile_blocks(backbone: Backbone, backend: str = "inductor") -> None:
+def compile_blocks(backbone: Backbone, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile the model's blocks, with hooks at their sites; blocks that are alike share the code.
 
     It is made at the first forward of one row and at the first of several, whatever the picture's
@@ -67,9 +67,10 @@ def compile_blocks(backbone: Backbone, backend: str = "inductor") -> None:
     for block in backbone.blocks():
         for module in block.module.modules():
             module._is_compiled = True  # type: ignore[assignment]
-        block.module.forward = torch.compile(  # type: ignore[method-assign]
-            block.module.forward, backend=backend, dynamic=True, recompile_limit=VARIANTS
-        )
+        forward = torch.compile(block.module.forward, backend=backend, dynamic=True)
+        block.module.forward = forward
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, VARIANTS)
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -94,7 +95,7 @@ def at_site(features: Tensor, number: Tensor) -> None:
             features.copy_(new)
 
 
-def _check_compiler(backend: str, device: torch.device) -> None:
+def _check_compiler(backend: str | Callable[..., Any], device: torch.device) -> None:
     """Compile something small: there may be no compiler for C++, or none for the GPU."""
     try:
         torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(2, device=device))

@@ -85,9 +85,10 @@ def load_backbone(
 
     `model` is `"toybox"`, a pipeline folder or a hub repository. `device` is by default a GPU
     if there is one, `dtype` float32 on a CPU and bfloat16 elsewhere. Only safetensors are read
-    and no remote code is run. With `compile` its blocks are compiled (`hooks.compile_blocks`). Warns (UserWarning) of a model that was distilled for few steps.
-    Raises ModelError if the model cannot be opened or does not fit, and InputError for a wrong
-    device or dtype.
+    and no remote code is run. With `compile` its blocks are compiled, as they are first used.
+    Warns (UserWarning) of a model that was distilled for few steps. Raises ModelError if the model
+    cannot be opened, does not fit or cannot be compiled here, and InputError for a wrong device or
+    dtype.
     """
     os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
     check_options(model, device, dtype)

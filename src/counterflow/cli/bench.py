@@ -1,4 +1,4 @@
-"""`bench` and `experiments`."""
+"""`bench`, `bench cost` and `experiments`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.cli import show
-from counterflow.cli.options import Budget, Compile, Device, Dtype, Json, Model, SetSome, Tuned, pairs
+from counterflow.cli.cost import cost
+from counterflow.cli.options import (
+    Budget,
+    Compile,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    SetSome,
+    Tuned,
+    pairs,
+)
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
@@ -37,13 +48,20 @@ Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the resu
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    for command in (bench, experiments):
-        app.command()(command)
+    """Add the commands of this file, and the one inside `bench`."""
+    group = typer.Typer()
+    group.callback(invoke_without_command=True)(bench)
+    group.command()(cost)
+    app.add_typer(group, name="bench")
+    app.command(hidden=True)(cost)  # its name before
+    app.command()(experiments)
 
 
 def bench(
-    output: Folder,
+    context: typer.Context,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the results.")
+    ] = None,
     cases: Annotated[
         str,
         typer.Option(
@@ -79,6 +97,10 @@ def bench(
     json: Json = False,
 ) -> None:
     """Run methods over a benchmark; the same command continues an interrupted run."""
+    if context.invoked_subcommand is not None:
+        return
+    if output is None:
+        raise InputError("bench needs a folder for its results: --output")
     conditions = _conditions(method, change or [], tuned, budget)
     from counterflow.backbones.registry import check_options, identify
 

@@ -54,7 +54,9 @@ def invert(
     texts = settings(change, steps=steps)
     from counterflow.edit.job import Job, ModelChoice
 
-    job = Job(image, source, ModelChoice(model, device, dtype, seed, compile=compile), method, texts=texts)
+    job = Job(
+        image, source, ModelChoice(model, device, dtype, seed, compile=compile), method, texts=texts
+    )
     check_output(output, ".safetensors")
     check_distinct([output], [image])
     job.open()
@@ -95,7 +97,9 @@ def reconstruct(
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.images import save_png
 
-    job = Job(image, source, ModelChoice(model, device, dtype, seed, compile=compile), method, texts=texts)
+    job = Job(
+        image, source, ModelChoice(model, device, dtype, seed, compile=compile), method, texts=texts
+    )
     check_output(output)
     check_distinct([output], [image])
     job.open()
