@@ -10,6 +10,11 @@ from counterflow.cli import show
 from counterflow.cli.options import Compile, Device, Dtype, Json, Model
 from counterflow.errors import InputError
 
+EXPLAINED = """
+first, further: forwards for the first target, its inversion included, and for each further one of a
+batch. time: of loop, hooks and forwards, as a multiple of the bare forwards in the same batches; then
+with text encoders and autoencoder; then of the time of all passes. memory: peak, weights included, as
+a multiple of plain guided generation in the largest batch."""
 COLUMNS = ("first", "further", "time", "encoders too", "of all passes", "memory")
 
 
@@ -44,13 +49,7 @@ def cost(
         show.as_json(costs | {"compiled": compile})
         return
     show.table(["method", *COLUMNS], [[name, *_cells(m)] for name, m in costs["methods"].items()])
-    print(
-        "\nfirst, further: forwards for the first target, its inversion included, and for each "
-        "further one.\ntime: of loop, hooks and forwards, as a multiple of the bare forwards in "
-        "the same batches; then with text\nencoders and autoencoder; then of the time of all "
-        "passes. memory: peak, weights included, as a multiple\nof plain guided generation in the "
-        "largest batch."
-    )
+    print(EXPLAINED)
     difference = costs["largest relative difference of latents"]
     print(
         f"Largest relative difference of ftedit's edits from those of all passes: {difference:.0e}"
