@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +12,12 @@ from counterflow.cli.options import Compile, Device, Dtype, Json, Model
 from counterflow.errors import InputError
 
 EXPLAINED = """
-first, further: forwards for the first target, its inversion included, and for each further one of a
-batch. time: of loop, hooks and forwards, as a multiple of the bare forwards in the same batches; then
-with text encoders and autoencoder; then of the time of all passes. memory: peak, weights included, as
-a multiple of plain guided generation in the largest batch."""
-COLUMNS = ("first", "further", "time", "encoders too", "of all passes", "memory")
+first, further: forwards for the first target, its inversion included, and for each further one in
+a batch. time: of loop, hooks and forwards, as a multiple of the bare forwards in the same batches;
+processor: the same of processor time, which other work on the machine disturbs less; encoders too:
+with text encoders and autoencoder; of all passes: of the time of `ftedit, all passes`. memory:
+peak, weights included, as a multiple of plain guided generation in the largest batch."""
+COLUMNS = ("first", "further", "time", "processor", "encoders too", "of all passes", "memory")
 
 
 def cost(
@@ -39,6 +41,7 @@ def cost(
         raise InputError(f"--scenes is 1 or more, not {scenes}")
     registry.method("ftedit", steps=steps, iterations=iterations)
     check_options(model, device, dtype)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells that it starts and stops
     from counterflow.bench.cost import measure, methods
     from counterflow.edit.editor import Editor
 
@@ -60,6 +63,7 @@ def cost(
 
 
 def _cells(method: dict[str, Any]) -> list[float | None]:
-    times = [method[name]["wall"] for name in ("time", "time with encoders", "time of all passes")]
+    names = ("time with encoders", "time of all passes")
+    times = [*method["time"].values(), *(method[name]["wall"] for name in names)]
     memory = method["memory"] and method["memory"]["ratio"]
     return [method["forwards"]["first"], method["forwards"]["further"], *times, memory]
