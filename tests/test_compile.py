@@ -45,18 +45,6 @@ def compiling_nothing() -> Iterator[None]:
     assert counted["unique_graphs"] == before
 
 
-def both(name: str) -> tuple[Editor, Editor]:
-    """A family's tiny model, plain and compiled."""
-    torch._dynamo.reset()
-    editors = []
-    for _ in range(2):
-        backbone = load_adapter(TINY[name].build(), name)
-        backbone.area = 64 * 64
-        editors.append(Editor(backbone))
-    compile_blocks(editors[1].backbone, BACKEND)
-    return editors[0], editors[1]
-
-
 def latents(editor: Editor, picture: Any) -> list[torch.Tensor]:
     """Of edits without control and with, in turn."""
     inversion = editor.invert(picture, SOURCE, "ftedit", steps=2, iterations=1)
@@ -65,33 +53,36 @@ def latents(editor: Editor, picture: Any) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("name", ["sd3.5-medium", "flux-dev"])
 def test_a_compiled_model_edits_alike_and_compiles_once(name: str) -> None:
-    """Over steps, controls and pictures of one size."""
-    plain, compiled = both(name)
+    """Over steps, controls, pictures of one size, numbers of targets; blocks can be passed by."""
+    torch._dynamo.reset()
+    backbone = load_adapter(TINY[name].build(), name)
+    backbone.area = 64 * 64
+    editor = Editor(backbone)
     picture = render(SCENE)
-    expected = latents(plain, picture)
-    assert distance(expected[0], expected[1]) > 10 * TOLERANCE  # the controls do something
-    for a, b in zip(expected, latents(compiled, picture), strict=True):
-        assert distance(a, b) <= TOLERANCE
     another = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    with compiling_nothing():
-        found = latents(compiled, another)
-        compiled.edit_batch(
-            compiled.invert(another, TARGETS[1], "ftedit", steps=3, iterations=0), TARGETS
-        )
-    for a, b in zip(latents(plain, another), found, strict=True):
-        assert distance(a, b) <= TOLERANCE
-    assert distance(found[0], expected[0]) > 10 * TOLERANCE
+    x, prompt = noise(editor, 0), editor.embed(SOURCE)
 
-    x, prompt = noise(plain, 0), plain.embed(SOURCE)
-    whole = plain.backbone.velocity(x, 0.5, prompt)
-    for editor in (plain, compiled):
-        with bypassed(editor.backbone.blocks()[0]):
-            without = editor.backbone.velocity(x, 0.5, prompt)
-        assert distance(without, whole) > 10 * TOLERANCE
-    assert distance(compiled.backbone.velocity(x, 0.5, prompt), whole) <= TOLERANCE
-    with pytest.raises(ZeroDivisionError), attach(compiled.backbone, [AttentionControl(1.0)]):
-        raise ZeroDivisionError  # the control is gone nonetheless
-    assert distance(compiled.backbone.velocity(x, 0.5, prompt), whole) <= TOLERANCE
+    def passed() -> torch.Tensor:
+        with bypassed(backbone.blocks()[0]):
+            return backbone.velocity(x, 0.5, prompt)
+
+    expected = [*latents(editor, picture), *latents(editor, another), passed()]
+    whole = backbone.velocity(x, 0.5, prompt)
+    for a, b in ((0, 1), (0, len(CONTROLS * 2))):  # controls and pictures make a difference
+        assert distance(expected[a], expected[b]) > 10 * TOLERANCE
+    assert distance(expected[-1], whole) > 10 * TOLERANCE
+
+    compile_blocks(backbone, BACKEND)
+    found = latents(editor, picture)
+    with compiling_nothing():
+        found += [*latents(editor, another), passed()]
+        inversion = editor.invert(another, TARGETS[1], "ftedit", steps=3, iterations=0)
+        editor.edit_batch(inversion, TARGETS)
+        with pytest.raises(ZeroDivisionError), attach(backbone, [AttentionControl(1.0)]):
+            raise ZeroDivisionError  # the control is gone nonetheless
+        assert distance(backbone.velocity(x, 0.5, prompt), whole) <= TOLERANCE
+    for a, b in zip(expected, found, strict=True):
+        assert distance(a, b) <= TOLERANCE
 
 
 def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

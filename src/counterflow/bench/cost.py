@@ -20,7 +20,7 @@ from torch import nn
 
 from counterflow.backbones.base import Backbone, Conditioning
 from counterflow.edit.editor import Editor
-from counterflow.flow import Latent, Step
+from counterflow.flow import Latent, OneLatent, Step
 from counterflow.methods import registry
 from counterflow.methods.base import Method
 from counterflow.methods.ftedit import FTEdit
@@ -60,8 +60,8 @@ class AllPasses(FTEdit):
         return invert(self.inversion.solver, velocity, run.image, run.grid, 0, run.done)
 
     def step(
-        self, run: Run, known: Trajectory, x: Latent, source: Latent, step: Step
-    ) -> tuple[Latent, Latent]:
+        self, run: Run, known: Trajectory, x: Latent, source: OneLatent, step: Step
+    ) -> tuple[Latent, OneLatent]:
         """Four rows for each step."""
         asked = run.of_source(source, self.guidance), run.of_target(x, self.guidance)
         _, v = run.velocities(step, *asked)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from counterflow.cli import show
 from counterflow.cli.cost import cost
@@ -47,9 +48,15 @@ Workers = Annotated[
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")]
 
 
+class Group(TyperGroup):
+    """A group whose function gets a context of the class that it asks for."""
+
+    context_class = typer.Context
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this file, and the one inside `bench`."""
-    group = typer.Typer()
+    group = typer.Typer(cls=Group)
     group.callback(invoke_without_command=True)(bench)
     group.command()(cost)
     app.add_typer(group, name="bench")
