@@ -208,6 +208,7 @@ class Setup:
     dtype: str | None = None
     judged: bool = True
     profile: str = "corrected"
+    compile: bool = False
 
 
 def engine(setup: Setup) -> Engine:
@@ -215,6 +216,6 @@ def engine(setup: Setup) -> Engine:
     from counterflow.metrics.networks import at_hand
     from counterflow.toybox import judge
 
-    editor = Editor.load(setup.model, setup.device, setup.dtype)
+    editor = Editor.load(setup.model, setup.device, setup.dtype, setup.compile)
     networks = at_hand(editor.backbone.device)
     return Engine(editor, judge.load() if setup.judged else None, networks, setup.profile)

@@ -10,6 +10,7 @@ import typer
 
 from counterflow.cli import figures, show
 from counterflow.cli.options import (
+    Compile,
     Device,
     Dtype,
     Json,
@@ -76,6 +77,7 @@ def edit(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    compile: Compile = False,
     json: Json = False,
     grid: Annotated[
         Path | None, typer.Option(help="A PNG to draw source and edits in, side by side.")
@@ -90,7 +92,7 @@ def edit(
 
     auto = mask == "auto"
     mask_file = None if auto or mask is None else Path(mask)
-    choice = ModelChoice(model, device, dtype, seed, rows=rows)
+    choice = ModelChoice(model, device, dtype, seed, rows=rows, compile=compile)
     job = Job(
         image,
         source,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from counterflow.backbones.base import Backbone, Site
+from counterflow.backbones.hooks import hooked
 from counterflow.controls.rows import RowMap
 from counterflow.flow import Branch, Step
 
@@ -256,17 +257,9 @@ def attach(
         raise RuntimeError("controls are attached to this backbone already; end that context first")
     sites = backbone.sites() if controls else []
     session = Session(sites, controls, features if features is not None else Features())
-    handles = []
     backbone._attached = True  # type: ignore[attr-defined]
     try:
-        for site in sites:
-
-            def hook(_module: Any, _inputs: Any, output: Any, site: Site = site) -> Any:
-                return session.on_output(site, output)
-
-            handles.append(site.module.register_forward_hook(hook))
-        yield session
+        with hooked(sites, session.on_output):
+            yield session
     finally:
-        for handle in handles:
-            handle.remove()
         backbone._attached = False  # type: ignore[attr-defined]

@@ -37,12 +37,16 @@ class Generator:
 
     @classmethod
     def load(
-        cls: type[G], model: str = "toybox", device: str | None = None, dtype: str | None = None
+        cls: type[G],
+        model: str = "toybox",
+        device: str | None = None,
+        dtype: str | None = None,
+        compile: bool = False,
     ) -> G:
         """Load a model by name, folder or repository; options and errors as in `load_backbone`."""
         from counterflow.backbones.registry import load_backbone
 
-        return cls(load_backbone(model, device, dtype))
+        return cls(load_backbone(model, device, dtype, compile))
 
     def generate(
         self,

@@ -41,6 +41,8 @@ class ModelChoice:
     """`Backbone.identity`; before `load`, that of the recorded weights or None."""
     rows: int | None = None
     """Most samples in one forward; it changes memory, and the picture only by rounding."""
+    compile: bool = False
+    """Whether the blocks are compiled; it changes time, and the picture only by rounding."""
 
     def check(self) -> None:
         """Check all options without loading; raises InputError or ModelError."""
@@ -58,7 +60,7 @@ class ModelChoice:
         from counterflow.edit.editor import Editor
 
         torch.manual_seed(self.seed)
-        editor = Editor.load(self.name, self.device, self.dtype)
+        editor = Editor.load(self.name, self.device, self.dtype, self.compile)
         editor.rows = self.rows or editor.rows
         backbone = editor.backbone
         if self.identity not in (None, backbone.identity):
