@@ -119,6 +119,7 @@ class Engine:
             "largest": reconstruction.latent_error,
             "reconstruction PSNR": psnr(np.asarray(reconstruction.image), round_trip),
             "residual": inversion.residual,
+            "worst residual": max(inversion.residuals.values(), default=None),
             "forwards": float(inversion.forwards),
         }
         return Outcome(job, figures, reconstruction.image)

@@ -73,6 +73,13 @@ def edit(
     rows: Annotated[
         int | None, typer.Option(help="Most samples in one forward; fewer need less memory.")
     ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="GiB that may be kept of the picture for its next targets; default 2. What does "
+            "not fit is computed again."
+        ),
+    ] = None,
     model: Model = "toybox",
     seed: Seed = 0,
     device: Device = None,
@@ -92,7 +99,7 @@ def edit(
 
     auto = mask == "auto"
     mask_file = None if auto or mask is None else Path(mask)
-    choice = ModelChoice(model, device, dtype, seed, rows=rows, compile=compile)
+    choice = ModelChoice(model, device, dtype, seed, rows=rows, keep=keep, compile=compile)
     job = Job(
         image,
         source,
