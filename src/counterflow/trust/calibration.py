@@ -19,6 +19,10 @@ from counterflow.trust.logistic import Figures, Logistic, Scale
 from counterflow.writing import save_bytes_atomically
 
 VERSION = 1
+CONTRADICTION = "contradiction"
+"""The figure that tells a wrong sentence: `counterflow.trust.report.of_fit`."""
+UNLIKE = 0.99
+"""Share of usual pictures, or sentences, beyond which one is called unlike them."""
 QUANTILES = tuple(np.linspace(0, 1, 51).round(2).tolist())
 
 
@@ -63,6 +67,10 @@ class Unlike:
         x = self.scale(rows)
         return np.sqrt(np.einsum("ri,ij,rj->r", x, np.array(self.inverse), x))
 
+    def place(self, row: Figures) -> float:
+        """The share of usual rows that are less unlike them than this one, 0 to 1."""
+        return self.places(float(self([row])[0]))
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -75,11 +83,35 @@ class Calibration:
     usual: Mapping[str, Places]
     """Each figure's quantiles among pictures of the model's world with the right sentence."""
     picture: Unlike
-    sentence: Unlike
     success: Logistic | None = None
     preserved: Logistic | None = None
     method: str = ""
     """The method whose edits the two probabilities are of; empty where they are not known."""
+
+    def seen(self, row: Figures) -> dict[str, float]:
+        """The figures, and the logarithm of how unlike usual pictures they are."""
+        return dict(row) | {"unlike": float(np.log(self.picture([row])[0] + 1e-6))}
+
+    def shares(self, row: Figures) -> tuple[float, float]:
+        """The share of usual pictures, and of usual sentences, that are less unlike them; 0..1."""
+        return self.picture.place(row), self.usual[CONTRADICTION](row[CONTRADICTION])
+
+    def doubts(self, row: Figures) -> bool:
+        """Whether picture or sentence is unlike nearly all usual ones."""
+        return max(self.shares(row)) >= UNLIKE
+
+    def chances(self, row: Figures) -> tuple[float | None, float | None]:
+        """The probabilities of success and of preservation; None where they are not known."""
+        seen = [self.seen(row)]
+        success, preserved = (
+            None if each is None else float(each(seen)[0])
+            for each in (self.success, self.preserved)
+        )
+        return success, preserved
+
+    def places(self, row: Figures) -> dict[str, float]:
+        """Where each figure that is known here lies among the usual ones."""
+        return {name: self.usual[name](value) for name, value in row.items() if name in self.usual}
 
     def write(self, path: Path) -> None:
         """As JSON; InputError where it cannot be written."""
@@ -94,9 +126,9 @@ class Calibration:
             if data.pop("version") != VERSION:
                 raise ValueError("another version")
             usual = {name: Places(tuple(each["values"])) for name, each in data["usual"].items()}
-            unlike = {name: _unlike(data[name]) for name in ("picture", "sentence")}
-            chances = {name: _logistic(data[name]) for name in ("success", "preserved")}
-            return cls(data["model"], data["made"], usual, method=data["method"], **unlike, **chances)
+            success, preserved = (_logistic(data[name]) for name in ("success", "preserved"))
+            picture, method = _unlike(data["picture"]), data["method"]
+            return cls(data["model"], data["made"], usual, picture, success, preserved, method)
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} is no calibration of this version ({error}); run counterflow calibrate"

@@ -21,7 +21,7 @@ from counterflow.edit.inversion import Inversion
 from counterflow.flow import Grid
 from counterflow.methods.run import Run
 
-LEVELS = (0.8, 0.3)
+LEVELS = (0.5, 0.2)
 """Noise levels that are asked at, from high to low."""
 SEED = 0
 """Of the noise, the same for every picture."""
@@ -60,9 +60,9 @@ def fit(editor: Editor, inversion: Inversion, targets: list[str]) -> Fit:
         seed=SEED,
         rows=editor.rows,
     )
-    levels = []
+    noise, levels = run.noise(), []
     for k in range(len(LEVELS)):
-        step, noise = run.grid.step(k), run.noise()
+        step = run.grid.step(k)
         x = run.noised(noise, step.sigma)
         rows = x.expand(len(targets), *x.shape[1:])
         source, empty, target = run.velocities(

@@ -81,4 +81,3 @@ def table(names: Sequence[str], rows: Sequence[Figures]) -> Rows:
 def _sigmoid(x: Float[np.ndarray, "rows"]) -> Float[np.ndarray, "rows"]:
     p: Float[np.ndarray, "rows"] = 1 / (1 + np.exp(-np.clip(x, -50, 50)))
     return p
-

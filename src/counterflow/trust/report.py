@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from counterflow import images
 from counterflow.controls.blend import smoothed
@@ -15,17 +16,16 @@ from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
 from counterflow.edit.pictures import to_picture
 from counterflow.metrics import psnr
-from counterflow.trust.calibration import Calibration, find
+from counterflow.trust.calibration import CONTRADICTION, UNLIKE, Calibration, find
 from counterflow.trust.fit import LEVELS, Fit, fit
 from counterflow.trust.noise import noise_statistics
 
-UNLIKE = 0.99
-"""Share of usual pictures, or sentences, beyond which one is called unlike them."""
 LIKELY = 0.5
 """Probability below which an edit is called likely to fail."""
 EXACT = 60.0
 """dB of a round trip that is counted as no more: that of a decoded picture is near infinite."""
-INVERSION = {"method": "ode", "solver": "euler", "steps": 10}
+INVERSION: dict[str, Any] = {"method": "ode", "solver": "euler", "steps": 10}
+"""How the noise is found whose statistics are compared with usual ones."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,17 @@ def assess(
     """
     known = calibration or find(editor.backbone.identity)
     measured = figures(editor, inversion, targets)
-    noise = {} if inversion.trajectory is None else of_noise(inversion)
+    noise = of_noise(inversion)
     picture = words = None
     edits = [Expectation(target, None, None) for target in targets]
     places = {}
     if known is not None:
-        picture = known.picture.place(measured.shared)
-        words = known.sentence.place(measured.shared)
+        picture, words = known.shares(measured.shared)
         edits = [
             Expectation(target, *known.chances(row))
             for target, row in zip(targets, measured.targets, strict=True)
         ]
-        places = known.places(measured.shared)
+        places = known.places(measured.shared | noise)
     return Report(
         known is not None,
         picture,
@@ -134,12 +133,68 @@ def of_fit(made: Fit) -> dict[str, float]:
     """The figures of picture and sentence, level by level.
 
     `error`: of the velocity under the empty prompt; `gain`: how much less the sentence's is, both
-    as logarithms; `worst`: of the smoothed cells the one where the sentence's is more by most.
+    as logarithms; `contradiction`: the mean over smoothed cells of how much more the sentence's is,
+    where it is more, for a wrong word is wrong in one place.
     """
     found = {}
     for k, level in enumerate(LEVELS):
         source, empty = made.source[k], made.empty[k]
         found[f"error {level:g}"] = math.log(empty.mean().item() + 1e-12)
         found[f"gain {level:g}"] = math.log((empty.mean() / source.mean().clamp_min(1e-12)).item())
-        found[f"worst {level:g}"] = smoothed((source - empty)[None, None]).max().item()
+    more = smoothed((made.source - made.empty).sum(0)[None, None]).clamp_min(0).mean()
+    return found | {CONTRADICTION: math.log(more.item() + 1e-6)}
+
+
+def of_target(made: Fit, n: int) -> dict[str, float]:
+    """The figures of a target: `target gain` as `gain`, against the source's, and `change`, the
+    logarithm of the squared difference of the two velocities."""
+    found = {}
+    for k, level in enumerate(LEVELS):
+        ratio = made.source[k].mean() / made.targets[k, n].mean().clamp_min(1e-12)
+        found[f"target gain {level:g}"] = math.log(ratio.item())
+        found[f"change {level:g}"] = math.log(made.change[k, n].mean().item() + 1e-12)
     return found
+
+
+def of_noise(inversion: Inversion) -> dict[str, float]:
+    """The statistics of an inversion's noise; none if it stops before pure noise."""
+    known = inversion.trajectory
+    if known is None or known.first or inversion.recorded:
+        return {}
+    return {f"noise {name}": value for name, value in asdict(noise_statistics(known[0])).items()}
+
+
+def inverted_noise(editor: Editor, picture: Image.Image, prompt: str) -> dict[str, float]:
+    """The statistics of a picture's noise by the inversion that calibrations are made with."""
+    return of_noise(editor.invert(picture, prompt, **INVERSION))
+
+
+def sentence(report: Report, n: int = 0) -> str:
+    """What edit `n` can be expected to be, in one plain sentence."""
+    if not report.calibrated:
+        return "Not calibrated for this model: run counterflow calibrate."
+    subject = doubt(report)
+    edit = report.edits[n]
+    if edit.success is None or edit.preserved is None:
+        return f"{subject or 'Picture and sentence are of the kind that this model knows'}."
+    chances = f"success {edit.success:.0%}, preservation {edit.preserved:.0%}".replace("%", " %")
+    if edit.success >= LIKELY:
+        return f"{subject}; expect {chances}." if subject else f"Expect {chances}."
+    return f"{subject + ', and the' if subject else 'The'} edit is likely to fail ({chances})."
+
+
+def doubt(report: Report) -> str:
+    """What is wrong with picture or sentence, as the beginning of a sentence; empty if nothing."""
+    if report.picture is not None and report.picture >= UNLIKE:
+        return "The picture is unlike what this model draws"
+    if report.sentence is not None and report.sentence >= UNLIKE:
+        return "The source sentence does not fit the picture"
+    return ""
+
+
+def enlarged(size: tuple[int, int], worked: tuple[int, int]) -> str:
+    """A sentence for a picture that is larger than what the model works at; else empty."""
+    if size[0] * size[1] <= 1.2 * worked[0] * worked[1]:
+        return ""
+    small, large = ("x".join(map(str, each)) for each in (worked, size))
+    return f"Edited at {small} and enlarged to {large}: expect blur."

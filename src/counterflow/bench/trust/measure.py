@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from counterflow.edit.editor import Editor
-from counterflow.progress import Progress
 from counterflow.bench.trust.population import RIGHT, Trial
+from counterflow.edit.editor import Editor
 from counterflow.methods import registry
+from counterflow.progress import Progress
 from counterflow.toybox.judge import Judge
 from counterflow.trust.report import figures, inverted_noise
 
@@ -44,7 +44,9 @@ def measure(
         if trial.edit is not None:
             edit = editor.edit(inversion, trial.target)
             success, preserved = trial.outcome(next(judge.read([edit.image])))
-        noise = inverted_noise(editor, inversion) if trial.kind == RIGHT else {}
+        noise = {}
+        if trial.kind == RIGHT:
+            noise = inverted_noise(editor, trial.picture, trial.source)
         rows.append(Row(trial.kind, found, noise, success, preserved, trial.wrong))
         if progress is not None:
             progress("measuring", len(rows), expected)

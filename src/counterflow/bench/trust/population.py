@@ -52,11 +52,18 @@ class Trial:
         return success, kept == 1
 
 
+SHARE = 3
+"""Right trials for each of another kind, as more of them decide what is usual."""
+
+
 def trials(seed: int, count: int, kinds: Sequence[str]) -> Iterator[Trial]:
-    """`count` trials of each kind, of the scenes from `seed` on; without photographs if none."""
-    edits, photographs = scene_edits(count, seed), pictures.photographs()
+    """`count` trials of each kind and `SHARE` times as many right ones, of scenes from `seed` on.
+
+    Without scikit-image there are no photographs.
+    """
+    edits, photographs = scene_edits(SHARE * count, seed), pictures.photographs()
     for n, edit in enumerate(edits):
-        for kind in kinds:
+        for kind in kinds if n % SHARE == 0 else set(kinds) & {RIGHT}:
             rng = random.Random(f"{kind} {seed + n}")
             plain = Trial(kind, render(edit.source), *edit.prompts, edit)
             if kind in pictures.SPOILT:
