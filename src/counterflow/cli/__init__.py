@@ -23,6 +23,7 @@ from counterflow.cli import (
     report,
     system,
     toybox,
+    trust,
     tune,
     vital,
 )
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 edit.register(app)
+trust.register(app)
 inversions.register(app)
 replay.register(app)
 methods.register(app)

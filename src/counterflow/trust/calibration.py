@@ -65,7 +65,8 @@ class Unlike:
     def __call__(self, rows: Sequence[Figures]) -> Float[np.ndarray, "rows"]:
         """The distance of each row."""
         x = self.scale(rows)
-        return np.sqrt(np.einsum("ri,ij,rj->r", x, np.array(self.inverse), x))
+        far: Float[np.ndarray, "rows"] = np.einsum("ri,ij,rj->r", x, np.array(self.inverse), x)
+        return np.sqrt(far)
 
     def place(self, row: Figures) -> float:
         """The share of usual rows that are less unlike them than this one, 0 to 1."""

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from counterflow.controls.base import Features
+from counterflow.controls.rows import RowMap
 from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
 from counterflow.flow import Grid
@@ -55,7 +56,7 @@ def fit(editor: Editor, inversion: Inversion, targets: list[str]) -> Fit:
         inversion.conditioning,
         editor.negative,
         prompts,
-        [()] * len(targets),
+        [RowMap(())] * len(targets),
         Features(budget=0),
         seed=SEED,
         rows=editor.rows,

@@ -35,7 +35,8 @@ class Scale:
     def __call__(self, rows: Sequence[Figures]) -> Rows:
         """Rows of figures, scaled."""
         scaled = (table(self.names, rows) - np.array(self.centre)) / np.array(self.spread)
-        return np.clip(np.nan_to_num(scaled), -FARTHEST, FARTHEST)
+        clipped: Rows = np.clip(np.nan_to_num(scaled), -FARTHEST, FARTHEST)
+        return clipped
 
 
 @dataclass(frozen=True)

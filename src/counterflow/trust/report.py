@@ -22,10 +22,22 @@ from counterflow.trust.noise import noise_statistics
 
 LIKELY = 0.5
 """Probability below which an edit is called likely to fail."""
+UNKNOWN = "Not calibrated for this model: run counterflow calibrate."
 EXACT = 60.0
 """dB of a round trip that is counted as no more: that of a decoded picture is near infinite."""
-INVERSION: dict[str, Any] = {"method": "ode", "solver": "euler", "steps": 10}
+METHOD, STEPS = "euler", 10
 """How the noise is found whose statistics are compared with usual ones."""
+
+
+MEANINGS = {
+    "round": "dB, the picture through the autoencoder and back",
+    "error": "logarithm of the velocity's squared error under the empty prompt, at a noise level",
+    "gain": "how much smaller the source sentence makes it, as a logarithm",
+    CONTRADICTION: "how much larger, in the places where it does, as a logarithm",
+    "noise": "of the inverted noise; of the model's own noise 0, the variance 1",
+    "residual": "mean relative fixed-point residual of the inversion",
+}
+"""Of figures, by the first word of their names."""
 
 
 @dataclass(frozen=True)
@@ -166,21 +178,27 @@ def of_noise(inversion: Inversion) -> dict[str, float]:
 
 def inverted_noise(editor: Editor, picture: Image.Image, prompt: str) -> dict[str, float]:
     """The statistics of a picture's noise by the inversion that calibrations are made with."""
-    return of_noise(editor.invert(picture, prompt, **INVERSION))
+    return of_noise(editor.invert(picture, prompt, METHOD, steps=STEPS))
 
 
 def sentence(report: Report, n: int = 0) -> str:
     """What edit `n` can be expected to be, in one plain sentence."""
     if not report.calibrated:
-        return "Not calibrated for this model: run counterflow calibrate."
-    subject = doubt(report)
-    edit = report.edits[n]
+        return UNKNOWN
+    subject, edit = doubt(report), report.edits[n]
     if edit.success is None or edit.preserved is None:
-        return f"{subject or 'Picture and sentence are of the kind that this model knows'}."
+        return overall(report)
     chances = f"success {edit.success:.0%}, preservation {edit.preserved:.0%}".replace("%", " %")
     if edit.success >= LIKELY:
         return f"{subject}; expect {chances}." if subject else f"Expect {chances}."
     return f"{subject + ', and the' if subject else 'The'} edit is likely to fail ({chances})."
+
+
+def overall(report: Report) -> str:
+    """What is said of picture and source sentence alone."""
+    if not report.calibrated:
+        return UNKNOWN
+    return f"{doubt(report) or 'Picture and sentence are of the kind that this model knows'}."
 
 
 def doubt(report: Report) -> str:

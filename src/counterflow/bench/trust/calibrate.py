@@ -16,7 +16,8 @@ from counterflow.trust.logistic import Logistic, Scale
 
 PICTURE = ("round trip", *(f"error {level:g}" for level in LEVELS))
 """Figures of a picture, whatever its sentence."""
-CHANCES = ("unlike", CONTRADICTION)
+UNLIKE = "unlike"
+CHANCES = (UNLIKE, CONTRADICTION)
 """Figures that the probabilities are of."""
 
 
@@ -41,47 +42,49 @@ def calibrate(model: str, rows: Sequence[Row], made: str, judged: bool) -> Calib
 
 def evaluate(calibration: Calibration, rows: Sequence[Row]) -> dict[str, Any]:
     """How well it tells each kind from what is right, and how true its probabilities are."""
-    kinds = {kind: [row for row in rows if row.kind == kind] for kind in _kinds(rows)}
-    scores = {
-        kind: [_score(calibration, row, kind) for row in each] for kind, each in kinds.items()
-    }
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        kinds.setdefault(row.kind, []).append(row)
     right = kinds[RIGHT]
-    usual = {
-        words: [_score(calibration, row, words) for row in right] for words in (RIGHT, WRONG[0])
+    found: dict[str, Any] = {
+        "kinds": {kind: _told(calibration, kind, each, right) for kind, each in kinds.items()},
+        "probabilities": {},
     }
-    found: dict[str, Any] = {"kinds": {}, "probabilities": {}}
-    for kind, each in kinds.items():
-        same = usual[WRONG[0] if kind in WRONG else RIGHT]
-        unlike = [calibration.doubts(row.figures) for row in each]
-        found["kinds"][kind] = {
-            "count": len(each),
-            "AUC": None if kind == RIGHT else auc(same, scores[kind]),
-            "doubted": float(np.mean(unlike)),
-            "success": float(np.mean([row.success for row in each])),
-            "preserved": float(np.mean([row.preserved for row in each])),
-        }
-    if calibration.success is None:
-        return found
-    for n, name in enumerate(("success", "preserved")):
-        for label, some in (("all", list(rows)), (RIGHT, right)):
-            chances = [calibration.chances(row.figures)[n] or 0.0 for row in some]
-            outcomes = [bool(getattr(row, name)) for row in some]
-            parts = list(zip(chances, outcomes, strict=True))
-            pairs = [[p for p, y in parts if y is wanted] for wanted in (False, True)]
-            found["probabilities"][f"{name}, {label}"] = {
-                "count": len(some),
-                "mean probability": float(np.mean(chances)),
-                "share": float(np.mean(outcomes)),
-                "calibration error": calibration_error(chances, outcomes),
-                "AUC": auc(*pairs),
-            }
+    if calibration.success is not None:
+        for n, name in enumerate(("success", "preserved")):
+            for label, some in (("all", rows), (RIGHT, right)):
+                chances = [calibration.chances(row.figures)[n] or 0.0 for row in some]
+                outcomes = [bool(getattr(row, name)) for row in some]
+                found["probabilities"][f"{name}, {label}"] = truth(chances, outcomes)
     return found
 
 
-def _kinds(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.kind for row in rows))
+def _told(
+    calibration: Calibration, kind: str, some: Sequence[Row], right: Sequence[Row]
+) -> dict[str, float | None]:
+    """How well one kind is told from what is right, and what came of its edits."""
+    score = CONTRADICTION if kind in WRONG else UNLIKE
+    here, there = ([calibration.seen(row.figures)[score] for row in each] for each in (right, some))
+    energies = [[-row.energy for row in each] for each in (right, some)]
+    same_picture = kind == RIGHT or kind in WRONG
+    return {
+        "count": len(some),
+        "AUC": None if kind == RIGHT else auc(here, there),
+        "the judge's AUC": None if same_picture else auc(*energies),
+        "doubted": float(np.mean([calibration.doubts(row.figures) for row in some])),
+        "success": float(np.mean([row.success for row in some])),
+        "preserved": float(np.mean([row.preserved for row in some])),
+    }
 
 
-def _score(calibration: Calibration, row: Row, kind: str) -> float:
-    """What tells a kind from what is right: of a sentence, or of a picture."""
-    return calibration.seen(row.figures)[CONTRADICTION if kind in WRONG else "unlike"]
+def truth(chances: Sequence[float], outcomes: Sequence[bool]) -> dict[str, float | None]:
+    """How true probabilities are: their mean beside the share of outcomes, the error, the AUC."""
+    pairs = list(zip(chances, outcomes, strict=True))
+    without, with_it = ([p for p, y in pairs if y is wanted] for wanted in (False, True))
+    return {
+        "count": len(pairs),
+        "mean probability": float(np.mean(chances)),
+        "share": float(np.mean(outcomes)),
+        "calibration error": calibration_error(chances, outcomes),
+        "AUC": auc(without, with_it),
+    }

@@ -61,24 +61,30 @@ def trials(seed: int, count: int, kinds: Sequence[str]) -> Iterator[Trial]:
 
     Without scikit-image there are no photographs.
     """
-    edits, photographs = scene_edits(SHARE * count, seed), pictures.photographs()
-    for n, edit in enumerate(edits):
+    edits, photographs = scene_edits(SHARE * count + 1, seed), pictures.photographs()
+    for n, edit in enumerate(edits[:-1]):
         for kind in kinds if n % SHARE == 0 else set(kinds) & {RIGHT}:
-            rng = random.Random(f"{kind} {seed + n}")
             plain = Trial(kind, render(edit.source), *edit.prompts, edit)
-            if kind in pictures.SPOILT:
-                yield replace(plain, picture=pictures.SPOILT[kind](plain.picture, rng))
-            elif kind in pictures.FOREIGN:
-                yield replace(plain, picture=pictures.FOREIGN[kind](rng), edit=None)
-            elif kind == "another scene's sentence":
-                yield _mistaken(plain, edits[n - 1])
-            elif kind == "one attribute wrong":
-                yield _one_wrong(plain, edit, rng)
-            elif kind == RIGHT:
-                yield plain
+            if kind == WRONG[0]:
+                yield _mistaken(plain, edits[n + 1])
+            elif kind == WRONG[1]:
+                yield _one_wrong(plain, edit, random.Random(f"{kind} {seed + n}"))
+            elif kind != PHOTOGRAPH:
+                yield spoilt(plain, kind, seed + n)
             elif photographs:
-                path = photographs[n % len(photographs)]
-                yield replace(plain, picture=pictures.photograph(path, rng), edit=None)
+                path = photographs[n // SHARE % len(photographs)]
+                picture = pictures.photograph(path, random.Random(f"{kind} {seed + n}"))
+                yield replace(plain, picture=picture, edit=None)
+
+
+def spoilt(trial: Trial, kind: str, seed: int) -> Trial:
+    """A trial whose picture is spoilt, or replaced by a foreign one, as its kind says."""
+    rng = random.Random(f"{kind} {seed}")
+    if kind in pictures.SPOILT:
+        return replace(trial, kind=kind, picture=pictures.SPOILT[kind](trial.picture, rng))
+    if kind in pictures.FOREIGN:
+        return replace(trial, kind=kind, picture=pictures.FOREIGN[kind](rng), edit=None)
+    return replace(trial, kind=kind)
 
 
 def _mistaken(trial: Trial, other: SceneEdit) -> Trial:
