@@ -120,7 +120,7 @@ def edit(
         job.method.check_model(editor.backbone)
         inversion = job.inversion(editor, progress)
         edits, masks, trust = [], [], []
-        expecting = Expecting(editor, plan.targets, plan.turns, check and noise_seed is None)
+        expecting = Expecting(editor, target, turns, job.method.name, check and noise_seed is None)
         for n, (result, inside, origin) in enumerate(plan.run(job, editor, inversion, progress)):
             trust.append(expecting(origin, n))
             more = plan.record(n) | {"trust": trust[n]}

@@ -178,9 +178,9 @@ def _print(report: Report, inversion: Inversion) -> None:
 
     shown = report.figures | report.noise | {"residual": inversion.residual}
     show.table(
-        ["figure", "value", "of usual pictures below", "meaning"],
+        ["figure", "value", "usual ones below", "meaning"],
         [
-            [name, value, _share(report.places.get(name)), MEANINGS.get(name.split()[0], "")]
+            [name, value, _share(report.places.get(name)), MEANINGS[name.rstrip(" .0123456789")]]
             for name, value in shown.items()
         ],
     )

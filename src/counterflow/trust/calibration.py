@@ -19,6 +19,8 @@ from counterflow.trust.logistic import Figures, Logistic, Scale
 from counterflow.writing import save_bytes_atomically
 
 VERSION = 1
+SURE = 0.99
+"""The most that a probability is: a few hundred trials know no more."""
 CONTRADICTION = "contradiction"
 """The figure that tells a wrong sentence: `counterflow.trust.report.of_fit`."""
 UNLIKE = 0.99
@@ -105,7 +107,7 @@ class Calibration:
         """The probabilities of success and of preservation; None where they are not known."""
         seen = [self.seen(row)]
         success, preserved = (
-            None if each is None else float(each(seen)[0])
+            None if each is None else float(np.clip(each(seen)[0], 1 - SURE, SURE))
             for each in (self.success, self.preserved)
         )
         return success, preserved

@@ -23,6 +23,8 @@ class Expecting:
     targets: Sequence[str]
     turns: bool = False
     """Whether each target has a picture of its own, the edit before it."""
+    method: str = ""
+    """The method that makes the edits."""
     wanted: bool = True
     """False: only the working size is told."""
     _report: Report | None = field(default=None, init=False)
@@ -45,7 +47,7 @@ class Expecting:
         assert report is not None
         k = 0 if self.turns else n
         return {
-            "sentence": sentence(report, k),
+            "sentence": sentence(report, k, self.method),
             "size": size,
             "success": report.edits[k].success,
             "preserved": report.edits[k].preserved,

@@ -35,17 +35,18 @@ class Fit:
     source: Float[Tensor, "levels h w"]
     empty: Float[Tensor, "levels h w"]
     """Under the empty prompt."""
-    targets: Float[Tensor, "levels targets h w"]
-    change: Float[Tensor, "levels targets h w"]
-    """Squared difference of the velocities under target and source."""
+    targets: Float[Tensor, "targets h w"]
+    """Under each target prompt, at the first level."""
+    change: Float[Tensor, "targets h w"]
+    """Squared difference of the velocities under target and source, at the first level."""
     forwards: int
 
 
 def fit(editor: Editor, inversion: Inversion, targets: list[str]) -> Fit:
     """Measure an inversion's picture under its prompt, the empty one and targets.
 
-    It takes `len(LEVELS) * (2 + len(targets))` forwards, the rows of a level in one batch; nothing
-    of the inversion changes.
+    It takes two forwards at each level and one for each target, the rows of a level in one batch;
+    nothing of the inversion changes.
     """
     backbone, image = editor.backbone, inversion.image
     prompts = [backbone.embed(target) for target in targets]
@@ -61,17 +62,16 @@ def fit(editor: Editor, inversion: Inversion, targets: list[str]) -> Fit:
         seed=SEED,
         rows=editor.rows,
     )
-    noise, levels = run.noise(), []
+    noise, rows = run.noise(), []
     for k in range(len(LEVELS)):
         step = run.grid.step(k)
         x = run.noised(noise, step.sigma)
-        rows = x.expand(len(targets), *x.shape[1:])
-        source, empty, target = run.velocities(
-            step, run.of_source(x), run.of_negative(x), run.of_target(rows)
-        )
-        v = torch.cat([source, empty, target])
-        errors = (v - (noise - image)).square().mean(1)
-        levels.append((errors, (target - source).square().mean(1)))
-    errors = torch.stack([each for each, _ in levels]).cpu()
-    change = torch.stack([each for _, each in levels]).cpu()
-    return Fit(errors[:, 0], errors[:, 1], errors[:, 2:], change, run.forwards)
+        asked = [run.of_source(x), run.of_negative(x)]
+        if k == 0 and targets:
+            asked.append(run.of_target(x.expand(len(targets), *x.shape[1:])))
+        rows.append(torch.cat(run.velocities(step, *asked)))
+    first = rows[0]
+    errors = [(v - (noise - image)).square().mean(1).cpu() for v in rows]
+    pairs = torch.stack([each[:2] for each in errors])
+    change = (first[2:] - first[:1]).square().mean(1).cpu()
+    return Fit(pairs[:, 0], pairs[:, 1], errors[0][2:], change, run.forwards)

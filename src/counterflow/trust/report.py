@@ -30,14 +30,17 @@ METHOD, STEPS = "euler", 10
 
 
 MEANINGS = {
-    "round": "dB, the picture through the autoencoder and back",
-    "error": "logarithm of the velocity's squared error under the empty prompt, at a noise level",
-    "gain": "how much smaller the source sentence makes it, as a logarithm",
-    CONTRADICTION: "how much larger, in the places where it does, as a logarithm",
-    "noise": "of the inverted noise; of the model's own noise 0, the variance 1",
+    "round trip": "dB: the picture through the autoencoder and back",
+    "error": "log squared error of the velocity under the empty prompt, at this noise level",
+    "gain": "by how much the source sentence makes its log smaller",
+    CONTRADICTION: "log of how much larger the sentence makes it, where it does",
+    "noise mean": "of the inverted noise; 0 of the model's own",
+    "noise variance": "1 of the model's own",
+    "noise kurtosis": "excess kurtosis; 0 of the model's own",
+    "noise autocorrelation": "of neighbouring cells; 0 of the model's own",
     "residual": "mean relative fixed-point residual of the inversion",
 }
-"""Of figures, by the first word of their names."""
+"""Of figures by name, without a noise level."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def assess(
 ) -> Report:
     """Report on an inversion's picture, its prompt and edits to some targets.
 
-    It takes four forwards and two for each target; nothing of the inversion changes. Without a
+    It takes four forwards and one for each target; nothing of the inversion changes. Without a
     `calibration` it is that of the model, if there is one.
     """
     known = calibration or find(editor.backbone.identity)
@@ -158,14 +161,10 @@ def of_fit(made: Fit) -> dict[str, float]:
 
 
 def of_target(made: Fit, n: int) -> dict[str, float]:
-    """The figures of a target: `target gain` as `gain`, against the source's, and `change`, the
-    logarithm of the squared difference of the two velocities."""
-    found = {}
-    for k, level in enumerate(LEVELS):
-        ratio = made.source[k].mean() / made.targets[k, n].mean().clamp_min(1e-12)
-        found[f"target gain {level:g}"] = math.log(ratio.item())
-        found[f"change {level:g}"] = math.log(made.change[k, n].mean().item() + 1e-12)
-    return found
+    """The figures of a target: its gain over the source, and how much it changes the velocity."""
+    ratio = made.source[0].mean() / made.targets[n].mean().clamp_min(1e-12)
+    change = made.change[n].mean().item()
+    return {"target gain": math.log(ratio.item()), "change": math.log(change + 1e-12)}
 
 
 def of_noise(inversion: Inversion) -> dict[str, float]:
@@ -181,14 +180,19 @@ def inverted_noise(editor: Editor, picture: Image.Image, prompt: str) -> dict[st
     return of_noise(editor.invert(picture, prompt, METHOD, steps=STEPS))
 
 
-def sentence(report: Report, n: int = 0) -> str:
-    """What edit `n` can be expected to be, in one plain sentence."""
+def sentence(report: Report, n: int = 0, method: str = "") -> str:
+    """What edit `n` can be expected to be, in one plain sentence.
+
+    It names the method that the probabilities are of where the edit's `method` is another.
+    """
     if not report.calibrated:
         return UNKNOWN
     subject, edit = doubt(report), report.edits[n]
     if edit.success is None or edit.preserved is None:
         return overall(report)
     chances = f"success {edit.success:.0%}, preservation {edit.preserved:.0%}".replace("%", " %")
+    if method not in ("", report.method):
+        chances += f" by the method {report.method}"
     if edit.success >= LIKELY:
         return f"{subject}; expect {chances}." if subject else f"Expect {chances}."
     return f"{subject + ', and the' if subject else 'The'} edit is likely to fail ({chances})."

@@ -17,7 +17,7 @@ from counterflow.trust.logistic import Logistic, Scale
 PICTURE = ("round trip", *(f"error {level:g}" for level in LEVELS))
 """Figures of a picture, whatever its sentence."""
 UNLIKE = "unlike"
-CHANCES = (UNLIKE, CONTRADICTION)
+CHANCES = (UNLIKE, f"error {LEVELS[0]:g}", CONTRADICTION, "target gain", "change")
 """Figures that the probabilities are of."""
 
 
