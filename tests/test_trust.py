@@ -23,7 +23,7 @@ from counterflow.toybox.edits import CATEGORIES
 from counterflow.toybox.judge import Prediction
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import fields_said, sample
-from counterflow.trust.calibration import CONTRADICTION, SURE, Calibration, Places, Unlike
+from counterflow.trust.calibration import CONTRADICTION, SURE, UNLIKE, Calibration, Places, Unlike
 from counterflow.trust.fit import LEVELS, SEED, fit
 from counterflow.trust.logistic import FARTHEST, Logistic, Scale
 from counterflow.trust.noise import noise_statistics
@@ -134,6 +134,7 @@ def test_a_scale() -> None:
 def test_places_are_shares() -> None:
     places = Places.of([float(n) for n in range(101)])
     assert [places(v) for v in (-1, 0, 25, 100, 101)] == pytest.approx([0, 0, 0.25, 1, 1])
+    assert [places.beyond(v) for v in (2, 50, 98, 146)] == pytest.approx([-1, 0, 1, 2])
 
 
 def test_unlike_is_about_the_mahalanobis_distance() -> None:
@@ -142,7 +143,7 @@ def test_unlike_is_about_the_mahalanobis_distance() -> None:
     unlike = Unlike.of(["a", "b"], rows)
     along, across = unlike([{"a": 3.0, "b": 4.0}, {"a": 3.0, "b": 0.0}])
     assert across > 2 * along, "the second lies across what varies together"
-    assert unlike.place({"a": 1.0, "b": 2.0}) < 0.02 and unlike.place({"a": 3.0, "b": 0.0}) > 0.99
+    assert unlike.beyond({"a": 1.0, "b": 2.0}) < 0 and unlike.beyond({"a": 3.0, "b": 0.0}) > 1
 
 
 def test_the_fit_is_the_error_of_the_velocity(one: Editor) -> None:
@@ -228,19 +229,19 @@ REPORT = Report(True, 0.4, 0.5, [], {}, {}, "paired", (128, 128), (128, 128), 5)
         ({}, (0.97, 0.95), "Expect success 97 %, preservation 95 %."),
         ({}, (0.3, 0.9), "The edit is likely to fail (success 30 %, preservation 90 %)."),
         (
-            {"picture": 1.0, "sentence": 1.0},
+            {"picture": 2.0, "sentence": 2.0},
             (0.12, 0.1),
             "The picture is unlike what this model draws, and the edit is likely to fail "
             "(success 12 %, preservation 10 %).",
         ),
         (
-            {"sentence": 1.0},
+            {"sentence": 2.0},
             (0.7, 0.6),
             "The source sentence does not fit the picture; expect success 70 %, preservation 60 %.",
         ),
         ({"calibrated": False}, (None, None), UNKNOWN),
         ({}, (None, None), "Picture and sentence are of the kind that this model knows."),
-        ({"picture": 1.0}, (None, None), "The picture is unlike what this model draws."),
+        ({"picture": 2.0}, (None, None), "The picture is unlike what this model draws."),
     ],
 )
 def test_the_sentence(changes: dict[str, Any], edit: tuple[Any, Any], expected: str) -> None:
@@ -253,8 +254,8 @@ def test_the_sentence(changes: dict[str, Any], edit: tuple[Any, Any], expected: 
 
 def test_what_is_said_of_picture_and_sentence_alone() -> None:
     assert overall(replace(REPORT, calibrated=False)) == UNKNOWN
-    assert overall(replace(REPORT, picture=0.995)).startswith("The picture is unlike")
-    assert overall(replace(REPORT, picture=0.98)).startswith("Picture and sentence are")
+    assert overall(replace(REPORT, picture=UNLIKE)).startswith("The picture is unlike")
+    assert overall(replace(REPORT, picture=UNLIKE - 0.01)).startswith("Picture and sentence are")
 
 
 def test_enlarged() -> None:

@@ -23,8 +23,8 @@ SURE = 0.99
 """The most that a probability is: a few hundred trials know no more."""
 CONTRADICTION = "contradiction"
 """The figure that tells a wrong sentence: `counterflow.trust.report.of_fit`."""
-UNLIKE = 0.99
-"""Share of usual pictures, or sentences, beyond which one is called unlike them."""
+UNLIKE = 1.75
+"""How far from usual pictures, or sentences, one is called unlike them; see `Places.beyond`."""
 QUANTILES = tuple(np.linspace(0, 1, 51).round(2).tolist())
 
 
@@ -40,9 +40,13 @@ class Places:
         return cls(tuple(np.quantile(np.asarray(values, float), QUANTILES).tolist()))
 
     def __call__(self, value: float) -> float:
-        """The share of the values that lie below, 0 to 1; 0.5 within equal ones."""
-        low = np.interp(value, self.values, QUANTILES, left=0, right=1)
-        return float(low)
+        """The share of the values that lie below, 0 to 1."""
+        return float(np.interp(value, self.values, QUANTILES, left=0, right=1))
+
+    def beyond(self, value: float) -> float:
+        """How far above the median, in distances of the 98th percentile from it."""
+        middle, high = self.values[len(self.values) // 2], self.values[-2]
+        return (value - middle) / max(high - middle, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,9 @@ class Unlike:
         far: Float[np.ndarray, "rows"] = np.einsum("ri,ij,rj->r", x, np.array(self.inverse), x)
         return np.sqrt(far)
 
-    def place(self, row: Figures) -> float:
-        """The share of usual rows that are less unlike them than this one, 0 to 1."""
-        return self.places(float(self([row])[0]))
+    def beyond(self, row: Figures) -> float:
+        """How much farther off a row is than usual ones, as in `Places`."""
+        return self.places.beyond(float(self([row])[0]))
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,15 @@ class Calibration:
         """The figures, and the logarithm of how unlike usual pictures they are."""
         return dict(row) | {"unlike": float(np.log(self.picture([row])[0] + 1e-6))}
 
-    def shares(self, row: Figures) -> tuple[float, float]:
-        """The share of usual pictures, and of usual sentences, that are less unlike them; 0..1."""
-        return self.picture.place(row), self.usual[CONTRADICTION](row[CONTRADICTION])
+    def beyond(self, row: Figures) -> tuple[float, float]:
+        """How unlike usual ones picture and sentence are: 1 as one in fifty, from `UNLIKE` on
+        none."""
+        sentence = self.usual[CONTRADICTION].beyond(row[CONTRADICTION])
+        return self.picture.beyond(row), sentence
 
     def doubts(self, row: Figures) -> bool:
-        """Whether picture or sentence is unlike nearly all usual ones."""
-        return max(self.shares(row)) >= UNLIKE
+        """Whether picture or sentence is unlike the usual ones."""
+        return max(self.beyond(row)) >= UNLIKE
 
     def chances(self, row: Figures) -> tuple[float | None, float | None]:
         """The probabilities of success and of preservation; None where they are not known."""

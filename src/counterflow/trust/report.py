@@ -71,9 +71,10 @@ class Report:
     calibrated: bool
     """Whether there is a calibration for this model; without one there are only figures."""
     picture: float | None
-    """Share of the model's own kind of pictures that are less unlike them than this one, 0..1."""
+    """How unlike the model's own kind of pictures it is: 0 for the median of these, 1 as one in
+    fifty; from `UNLIKE` on it is called unlike them."""
     sentence: float | None
-    """Share of right sentences that fit their pictures better than this one does, 0..1."""
+    """The same for its sentence among sentences that are right."""
     edits: list[Expectation]
     figures: dict[str, float]
     places: dict[str, float]
@@ -112,7 +113,7 @@ def assess(
     edits = [Expectation(target, None, None) for target in targets]
     places = {}
     if known is not None:
-        picture, words = known.shares(measured.shared)
+        picture, words = known.beyond(measured.shared)
         edits = [
             Expectation(target, *known.chances(row))
             for target, row in zip(targets, measured.targets, strict=True)

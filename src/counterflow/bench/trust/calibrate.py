@@ -17,7 +17,14 @@ from counterflow.trust.logistic import Logistic, Scale
 PICTURE = ("round trip", *(f"error {level:g}" for level in LEVELS))
 """Figures of a picture, whatever its sentence."""
 UNLIKE = "unlike"
-CHANCES = (UNLIKE, f"error {LEVELS[0]:g}", CONTRADICTION, "target gain", "change")
+CHANCES = (
+    UNLIKE,
+    *PICTURE,
+    *(f"gain {level:g}" for level in LEVELS),
+    CONTRADICTION,
+    "target gain",
+    "change",
+)
 """Figures that the probabilities are of."""
 
 
@@ -32,7 +39,7 @@ def calibrate(model: str, rows: Sequence[Row], made: str, judged: bool) -> Calib
     if not judged:
         return plain
     known = [plain.seen(row.figures) for row in rows]
-    scale = Scale.of(CHANCES, [plain.seen(row.figures) for row in right])
+    scale = Scale.of(CHANCES, known)
     success, preserved = (
         Logistic.fit(scale, known, [getattr(row, name) for row in rows])
         for name in ("success", "preserved")
