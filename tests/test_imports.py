@@ -51,7 +51,7 @@ ROOMS: dict[str, set[str]] = {
     "controls": GROUND | {"backbones.base"},
     "methods": BELOW_METHODS,
     "edit": BELOW_EDIT | {""},
-    "trust": BELOW_EDIT | {"edit", "metrics"},
+    "trust": BELOW_EDIT | {"edit", "metrics", "toybox.judge"},
     "bench": BELOW_BENCH,
     "bench.stats": set(),
     "bench.files": {"errors"},

@@ -23,7 +23,15 @@ from counterflow.toybox.edits import CATEGORIES
 from counterflow.toybox.judge import Prediction
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import fields_said, sample
-from counterflow.trust.calibration import CONTRADICTION, SURE, UNLIKE, Calibration, Places, Unlike
+from counterflow.trust.calibration import (
+    CONTRADICTION,
+    JUDGE,
+    SURE,
+    UNLIKE,
+    Calibration,
+    Places,
+    Unlike,
+)
 from counterflow.trust.fit import LEVELS, SEED, fit
 from counterflow.trust.logistic import FARTHEST, Logistic, Scale
 from counterflow.trust.noise import noise_statistics
@@ -180,12 +188,14 @@ def rows(count: int = 60) -> list[Row]:
     for n in range(count):
         for kind, place in ((RIGHT, 0.0), (WRONG[0], 0.0), ("noise", 9.0)):
             drawn = RNG([n, int(place), len(kind)]).normal(place, 1, 8)
-            names = ("round trip", *(f"error {level:g}" for level in LEVELS), "target gain")
-            found = dict(zip((*names, "change"), drawn.tolist(), strict=False))
+            names = [f"{name} {level:g}" for name in ("error", "gain") for level in LEVELS]
+            found = dict(zip((*names, "round trip", "change"), drawn.tolist(), strict=False))
+            found["target gain"] = 0.0
             found[CONTRADICTION] = float(drawn[6]) + (9 if kind == WRONG[0] else 0)
             noise = {"noise mean": float(drawn[7])} if kind == RIGHT else {}
             good = kind == RIGHT
-            made.append(Row(kind, found, noise, good, good, 9.0 - place))
+            found[JUDGE] = 9.0 - place
+            made.append(Row(kind, found, noise, good, good))
     return made
 
 

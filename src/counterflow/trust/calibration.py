@@ -23,6 +23,8 @@ SURE = 0.99
 """The most that a probability is: a few hundred trials know no more."""
 CONTRADICTION = "contradiction"
 """The figure that tells a wrong sentence: `counterflow.trust.report.of_fit`."""
+JUDGE = "judge"
+"""How surely the judge, whose readings the probabilities are of, reads the source."""
 UNLIKE = 1.75
 """How far from usual pictures, or sentences, one is called unlike them; see `Places.beyond`."""
 QUANTILES = tuple(np.linspace(0, 1, 51).round(2).tolist())

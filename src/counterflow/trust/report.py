@@ -16,7 +16,9 @@ from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
 from counterflow.edit.pictures import to_picture
 from counterflow.metrics import psnr
-from counterflow.trust.calibration import CONTRADICTION, UNLIKE, Calibration, find
+from counterflow.toybox.judge import Judge
+from counterflow.toybox.judge import load as load_judge
+from counterflow.trust.calibration import CONTRADICTION, JUDGE, UNLIKE, Calibration, find
 from counterflow.trust.fit import LEVELS, Fit, fit
 from counterflow.trust.noise import noise_statistics
 
@@ -34,6 +36,7 @@ MEANINGS = {
     "error": "log squared error of the velocity under the empty prompt, at this noise level",
     "gain": "by how much the source sentence makes its log smaller",
     CONTRADICTION: "log of how much larger the sentence makes it, where it does",
+    JUDGE: "how surely the judge of the bundled world reads the picture: its energy",
     "noise mean": "of the inverted noise; 0 of the model's own",
     "noise variance": "1 of the model's own",
     "noise kurtosis": "excess kurtosis; 0 of the model's own",
@@ -107,7 +110,8 @@ def assess(
     `calibration` it is that of the model, if there is one.
     """
     known = calibration or find(editor.backbone.identity)
-    measured = figures(editor, inversion, targets)
+    judged = known is not None and known.success is not None
+    measured = figures(editor, inversion, targets, load_judge() if judged else None)
     noise = of_noise(inversion)
     picture = words = None
     edits = [Expectation(target, None, None) for target in targets]
@@ -134,13 +138,17 @@ def assess(
     )
 
 
-def figures(editor: Editor, inversion: Inversion, targets: Sequence[str] = ()) -> Figures:
-    """Measure what `assess` reports on."""
+def figures(
+    editor: Editor, inversion: Inversion, targets: Sequence[str] = (), judge: Judge | None = None
+) -> Figures:
+    """Measure what `assess` reports on; with a judge of the bundled world also how it reads."""
     made = fit(editor, inversion, list(targets))
     before = images.resize(inversion.picture, inversion.size)
     after = to_picture(editor.backbone, inversion.image, inversion.size)
     likeness = psnr(np.asarray(before.convert("RGB")), np.asarray(after))
     shared = {"round trip": min(likeness or EXACT, EXACT)} | of_fit(made)
+    if judge is not None:
+        shared[JUDGE] = judge.energy(inversion.picture)
     own = [shared | of_target(made, n) for n in range(len(targets))]
     return Figures(shared, own, made.forwards)
 

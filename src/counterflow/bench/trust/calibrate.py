@@ -10,7 +10,7 @@ import numpy as np
 from counterflow.bench.trust.measure import METHOD, Row
 from counterflow.bench.trust.population import RIGHT, WRONG
 from counterflow.bench.trust.scores import auc, calibration_error
-from counterflow.trust.calibration import CONTRADICTION, Calibration, Places, Unlike
+from counterflow.trust.calibration import CONTRADICTION, JUDGE, Calibration, Places, Unlike
 from counterflow.trust.fit import LEVELS
 from counterflow.trust.logistic import Logistic, Scale
 
@@ -22,6 +22,7 @@ CHANCES = (
     *PICTURE,
     *(f"gain {level:g}" for level in LEVELS),
     CONTRADICTION,
+    JUDGE,
     "target gain",
     "change",
 )
@@ -72,7 +73,7 @@ def _told(
     """How well one kind is told from what is right, and what came of its edits."""
     score = CONTRADICTION if kind in WRONG else UNLIKE
     here, there = ([calibration.seen(row.figures)[score] for row in each] for each in (right, some))
-    energies = [[-row.energy for row in each] for each in (right, some)]
+    energies = [[-row.figures[JUDGE] for row in each] for each in (right, some)]
     same_picture = kind == RIGHT or kind in WRONG
     return {
         "count": len(some),

@@ -36,8 +36,6 @@ class Row:
     """Statistics of the inverted noise; only of a picture with the right sentence."""
     success: bool
     preserved: bool
-    energy: float
-    """How surely the judge reads the picture: `Judge.energy`."""
     wrong: str = ""
 
 
@@ -78,15 +76,15 @@ def measure(
     method, rows = registry.method(METHOD), []
     for trial in some:
         inversion = editor.invert(trial.picture, trial.source, method)
-        (found,) = figures(editor, inversion, [trial.target]).targets
+        (found,) = figures(editor, inversion, [trial.target], judge).targets
         success = preserved = False
         if trial.edit is not None:
             edit = editor.edit(inversion, trial.target)
             success, preserved = trial.outcome(next(judge.read([edit.image])))
-        energy, noise = judge.energy(trial.picture), {}
+        noise = {}
         if trial.kind == RIGHT:
             noise = inverted_noise(editor, trial.picture, trial.source)
-        rows.append(Row(trial.kind, found, noise, success, preserved, energy, trial.wrong))
+        rows.append(Row(trial.kind, found, noise, success, preserved, trial.wrong))
         if progress is not None:
             progress("measuring", len(rows), expected)
     return rows
