@@ -19,7 +19,7 @@ TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
 GROUND = {"errors", "writing", "progress", "kinds", "settings", "flow", "images", "prompts"}
 BELOW_METHODS = GROUND | {"backbones.base", "backbones.hooks", "solvers", "controls"}
 BELOW_EDIT = BELOW_METHODS | {"backbones", "methods"}
-BELOW_BENCH = BELOW_EDIT | TOYBOX | {"toybox.judge", "edit", "metrics", "sheet"}
+BELOW_BENCH = BELOW_EDIT | TOYBOX | {"toybox.judge", "edit", "trust", "metrics", "sheet"}
 BENCH_STORE = {f"bench.{name}" for name in ("figures", "stats", "sets", "results")}
 
 # A room is a module or a package with all that is in it, less the rooms named further inside.
@@ -52,6 +52,7 @@ ROOMS: dict[str, set[str]] = {
     "controls": GROUND | {"backbones.base", "backbones.hooks"},
     "methods": BELOW_METHODS,
     "edit": BELOW_EDIT | {""},
+    "trust": BELOW_EDIT | {"edit", "metrics", "toybox.judge"},
     "bench": BELOW_BENCH,
     "bench.stats": set(),
     "bench.files": {"errors"},
@@ -64,6 +65,7 @@ ROOMS: dict[str, set[str]] = {
     "bench.report": BELOW_BENCH | BENCH_STORE - {"bench.sets"},
     "bench.toy": BELOW_BENCH | {"bench.engine", "bench.sets"},
     "bench.tune": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.files", "bench.report"},
+    "bench.trust": BELOW_BENCH | {"bench.engine", "bench.sets"},
     "bench.experiments": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.run", "bench.report"},
     "batch": BELOW_BENCH,
     # The package itself, whose public names are imported on first use.

@@ -22,6 +22,7 @@ from counterflow.cli import (
     report,
     system,
     toybox,
+    trust,
     tune,
     vital,
 )
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 edit.register(app)
+trust.register(app)
 inversions.register(app)
 replay.register(app)
 methods.register(app)

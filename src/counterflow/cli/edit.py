@@ -70,6 +70,9 @@ def edit(
             help="Start from the noise of this seed: another scene with the same subject."
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option(help="Say how far the result is to be trusted, for a few forwards.")
+    ] = True,
     rows: Annotated[
         int | None, typer.Option(help="Most samples in one forward; fewer need less memory.")
     ] = None,
@@ -96,6 +99,7 @@ def edit(
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.edit.plan import Plan
     from counterflow.images import save_png
+    from counterflow.trust.expecting import Expecting
 
     auto = mask == "auto"
     mask_file = None if auto or mask is None else Path(mask)
@@ -124,9 +128,12 @@ def edit(
         editor = job.model.load()
         job.method.check_model(editor.backbone)
         inversion = job.inversion(editor, progress)
-        edits, masks = [], []
-        for n, (result, inside) in enumerate(plan.run(job, editor, inversion, progress)):
-            save_png(result.image, outputs[n], job.record("edit", outputs[n], **plan.record(n)))
+        edits, masks, trust = [], [], []
+        expecting = Expecting(editor, target, turns, job.method.name, check and noise_seed is None)
+        for n, (result, inside, origin) in enumerate(plan.run(job, editor, inversion, progress)):
+            trust.append(expecting(origin, n))
+            more = plan.record(n) | {"trust": trust[n]}
+            save_png(result.image, outputs[n], job.record("edit", outputs[n], **more))
             edits.append(result)
             masks.append(inside if auto else None)
         if json:
@@ -134,9 +141,12 @@ def edit(
     if grid is not None:
         figures.draw_grid(grid, inversion, edits, masks)
     if json:
-        show.as_json(figures.edit_report(inversion, edits, outputs, job.record("edit", None)))
+        show.as_json(
+            figures.edit_report(inversion, edits, outputs, trust, job.record("edit", None))
+        )
     else:
         figures.print_edits(inversion, edits, outputs)
+        figures.print_trust(edits, trust)
 
 
 def _notice(source: str, targets: list[str]) -> None:

@@ -27,8 +27,16 @@ def inversion_figures(inversion: Inversion) -> dict[str, Any]:
     }
 
 
+Trust = dict[str, Any]
+"""What `counterflow.trust.expecting` says of an edit."""
+
+
 def edit_report(
-    inversion: Inversion, edits: list[Edit], outputs: list[Path], settings: dict[str, Any]
+    inversion: Inversion,
+    edits: list[Edit],
+    outputs: list[Path],
+    trust: list[Trust],
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     """What `edit --json` prints."""
     targets = [
@@ -40,8 +48,9 @@ def edit_report(
             "found": None if e.found is None else float((e.found >= 0.5).float().mean()),
             "cut": e.cut,
             "unknown": list(e.unknown),
+            "trust": each,
         }
-        for e, path in zip(edits, outputs, strict=True)
+        for e, path, each in zip(edits, outputs, trust, strict=True)
     ]
     return {"inversion": inversion_figures(inversion), "edits": targets, "settings": settings}
 
@@ -53,6 +62,16 @@ def print_edits(inversion: Inversion, edits: list[Edit], outputs: list[Path]) ->
         [str(path), e.target, e.forwards, e.seconds] for e, path in zip(edits, outputs, strict=True)
     ]
     show.table(["picture", "target", "forwards", "seconds"], rows)
+
+
+def print_trust(edits: list[Edit], trust: list[Trust]) -> None:
+    """A line on the size, and one for each edit or, where they agree, for all."""
+    told = [(e.target, each) for e, each in zip(edits, trust, strict=True)]
+    lines = [(target, each["sentence"]) for target, each in told if each["sentence"]]
+    sizes = dict.fromkeys(each["size"] for _, each in told if each["size"])
+    same = len({line for _, line in lines}) == 1
+    shown = [lines[0][1]] if same else [f"{target}: {line}" for target, line in lines]
+    print(*sizes, *shown, sep="\n", end="\n" if sizes or shown else "")
 
 
 def draw_grid(

@@ -149,7 +149,7 @@ def _plan(
         if plan is None:
             picture = editor.reconstruct(inversion, compensate, progress).image
             return picture, job.record("reconstruct", output, compensate=compensate)
-        *_, (edit, _) = plan.run(job, editor, inversion, progress)
+        *_, (edit, _, _) = plan.run(job, editor, inversion, progress)
         return edit.image, job.record("edit", output, **plan.record(len(plan.targets) - 1))
 
     return run

@@ -58,16 +58,27 @@ def draw(
 
 @app.command()
 def judge(image: ImageArg, json: Json = False) -> None:
-    """Read a toybox picture: print the value and the probability of each field."""
+    """Read a toybox picture: print the value and the probability of each field.
+
+    It says so of a picture that is none of the bundled world: what is read there means nothing.
+    """
     from counterflow.images import load
 
     picture = load(image)
     from counterflow.toybox import judge
 
-    reading = next(judge.load().read([picture]))
+    reader = judge.load()
+    reading, energy = next(reader.read([picture])), reader.energy(picture)
+    known = energy >= judge.KNOWN
     if json:
-        show.as_json({name: vars(prediction) for name, prediction in reading.items()})
+        facts = {"known": known, "energy": energy}
+        show.as_json({name: vars(each) for name, each in reading.items()} | {"picture": facts})
     else:
+        if not known:
+            print(
+                "This is no picture of the bundled world, and what is read here means nothing "
+                f"(energy {energy:.1f}; its pictures have {judge.KNOWN:g} or more)."
+            )
         show.table(
             ["field", "value", "probability"],
             [[name, str(each.value), each.probability] for name, each in reading.items()],

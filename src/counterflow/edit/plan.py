@@ -58,8 +58,9 @@ class Plan:
 
     def run(
         self, job: Job, editor: Editor, inversion: Inversion, progress: Progress
-    ) -> Iterator[tuple[Edit, np.ndarray | None]]:
-        """Yield each edit as soon as it is done, with its mask, bool `[height, width]` or None."""
+    ) -> Iterator[tuple[Edit, np.ndarray | None, Inversion]]:
+        """Yield each edit as soon as it is done, with its mask, bool `[height, width]` or None,
+        and the inversion that it was made from."""
         noise = None
         if self.noise_seed is not None:
             noise = editor.noise(self.noise_seed, inversion.size)
@@ -78,7 +79,8 @@ class Plan:
             )
             for edit in edits:
                 # A turn that had to be inverted anew costs that too.
-                yield (edit.costing(inversion) if self.turns and start else edit), mask
+                whole = edit.costing(inversion) if self.turns and start else edit
+                yield whole, mask, inversion
             if self.turns and start + self.batch < len(self.targets):
                 inversion = editor.after(inversion, edits[-1], progress)
 

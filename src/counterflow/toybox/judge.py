@@ -29,6 +29,10 @@ from counterflow.toybox.scene import VALUES, Scene, fields_said
 
 WIDTHS = (3, 32, 64, 128, 192, 256)
 
+KNOWN = 7.0
+"""Energy below which a picture is none that the judge learned to read: renders and their round
+trips have 7.4 and more, photographs and others' drawings less than 5."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -85,6 +89,17 @@ class Judge(nn.Module):
                 del reading["count"], reading["thing_color"]
             readings.append(reading)
         return readings
+
+    @torch.no_grad()
+    def energy(self, picture: Image.Image) -> float:
+        """How surely anything is read: `log sum exp` of a field's logits, the mean over fields.
+
+        The energy score of Liu et al. (NeurIPS 2020, arXiv 2010.03759); it is low for a picture
+        that is none of the bundled world, to which softmax gives probabilities near one all the
+        same. The judge must be in `eval` mode.
+        """
+        scores = [logits.logsumexp(-1) for logits in self(_pixels(picture)[None]).values()]
+        return float(torch.cat(scores).mean())
 
 
 def _pixels(picture: Image.Image) -> Tensor:

@@ -1,0 +1,1 @@
+"""Makes and evaluates calibrations: pictures and sentences that fit a model and that do not."""

@@ -1,0 +1,190 @@
+"""What figures of trust mean for one model: a small JSON, shipped or made by `calibrate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from counterflow.errors import InputError
+from counterflow.trust.logistic import Figures, Logistic, Scale
+from counterflow.writing import save_bytes_atomically
+
+VERSION = 1
+SURE = 0.99
+"""The most that a probability is: a few hundred trials know no more."""
+CONTRADICTION = "contradiction"
+"""The figure that tells a wrong sentence: `counterflow.trust.report.of_fit`."""
+JUDGE = "judge"
+"""How surely the judge, whose readings the probabilities are of, reads the source."""
+UNLIKE = 1.75
+"""How far from usual pictures, or sentences, one is called unlike them; see `Places.beyond`."""
+QUANTILES = tuple(np.linspace(0, 1, 51).round(2).tolist())
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a value lies among many: their quantiles at `QUANTILES`."""
+
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Places:
+        """The quantiles of some values."""
+        return cls(tuple(np.quantile(np.asarray(values, float), QUANTILES).tolist()))
+
+    def __call__(self, value: float) -> float:
+        """The share of the values that lie below, 0 to 1."""
+        return float(np.interp(value, self.values, QUANTILES, left=0, right=1))
+
+    def beyond(self, value: float) -> float:
+        """How far above the median, in distances of the 98th percentile from it."""
+        middle, high = self.values[len(self.values) // 2], self.values[-2]
+        return (value - middle) / max(high - middle, 1e-9)
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """How unlike usual rows a row is: its Mahalanobis distance in scaled figures."""
+
+    scale: Scale
+    inverse: tuple[tuple[float, ...], ...]
+    """Inverse covariance of the scaled figures."""
+    places: Places
+    """Of the distances of usual rows."""
+
+    @classmethod
+    def of(cls, names: Sequence[str], usual: Sequence[Figures]) -> Unlike:
+        """Of rows of figures that are usual."""
+        scale = Scale.of(names, usual)
+        covariance = np.cov(scale(usual).T).reshape(len(names), len(names))
+        inverse = np.linalg.inv(covariance + 0.05 * np.eye(len(names)))
+        unlike = cls(scale, tuple(map(tuple, inverse.tolist())), Places((0.0,) * len(QUANTILES)))
+        return cls(scale, unlike.inverse, Places.of(unlike(usual).tolist()))
+
+    def __call__(self, rows: Sequence[Figures]) -> Float[np.ndarray, "rows"]:
+        """The distance of each row."""
+        x = self.scale(rows)
+        far: Float[np.ndarray, "rows"] = np.einsum("ri,ij,rj->r", x, np.array(self.inverse), x)
+        return np.sqrt(far)
+
+    def beyond(self, row: Figures) -> float:
+        """How much farther off a row is than usual ones, as in `Places`."""
+        return self.places.beyond(float(self([row])[0]))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of one model."""
+
+    model: str
+    """`Backbone.identity`."""
+    made: str
+    """The command that made it."""
+    usual: Mapping[str, Places]
+    """Each figure's quantiles among pictures of the model's world with the right sentence."""
+    picture: Unlike
+    success: Logistic | None = None
+    preserved: Logistic | None = None
+    method: str = ""
+    """The method whose edits the two probabilities are of; empty where they are not known."""
+
+    def seen(self, row: Figures) -> dict[str, float]:
+        """The figures, and the logarithm of how unlike usual pictures they are."""
+        return dict(row) | {"unlike": float(np.log(self.picture([row])[0] + 1e-6))}
+
+    def beyond(self, row: Figures) -> tuple[float, float]:
+        """How unlike usual ones picture and sentence are: 1 as one in fifty, from `UNLIKE` on
+        none."""
+        sentence = self.usual[CONTRADICTION].beyond(row[CONTRADICTION])
+        return self.picture.beyond(row), sentence
+
+    def doubts(self, row: Figures) -> bool:
+        """Whether picture or sentence is unlike the usual ones."""
+        return max(self.beyond(row)) >= UNLIKE
+
+    def chances(self, row: Figures) -> tuple[float | None, float | None]:
+        """The probabilities of success and of preservation; None where they are not known."""
+        seen = [self.seen(row)]
+        success, preserved = (
+            None if each is None else float(np.clip(each(seen)[0], 1 - SURE, SURE))
+            for each in (self.success, self.preserved)
+        )
+        return success, preserved
+
+    def places(self, row: Figures) -> dict[str, float]:
+        """Where each figure that is known here lies among the usual ones."""
+        return {name: self.usual[name](value) for name, value in row.items() if name in self.usual}
+
+    def write(self, path: Path) -> None:
+        """As JSON; InputError where it cannot be written."""
+        text = json.dumps({"version": VERSION} | _rounded(asdict(self)), indent=1)
+        save_bytes_atomically(path, f"{text}\n".encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Calibration:
+        """What `write` wrote; InputError for anything else."""
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            if data.pop("version") != VERSION:
+                raise ValueError("another version")
+            usual = {name: Places(tuple(each["values"])) for name, each in data["usual"].items()}
+            success, preserved = (_logistic(data[name]) for name in ("success", "preserved"))
+            picture, method = _unlike(data["picture"]), data["method"]
+            return cls(data["model"], data["made"], usual, picture, success, preserved, method)
+        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is no calibration of this version ({error}); run counterflow calibrate"
+            ) from None
+
+
+def find(identity: str) -> Calibration | None:
+    """A model's calibration: the user's own, or the one that is shipped, or None."""
+    for folder in (own_folder(), Path(str(files("counterflow.trust") / "calibrations"))):
+        path = folder / file_name(identity)
+        if path.is_file():
+            return Calibration.read(path)
+    return None
+
+
+def own_folder() -> Path:
+    """Where a user's calibrations are: `counterflow/calibrations` in the system's data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "counterflow" / "calibrations"
+
+
+def file_name(identity: str) -> str:
+    """A file's name for a model: its weights' digest, the same wherever they lie."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", identity.rpartition("@")[2] or "unnamed") + ".json"
+
+
+def _scale(data: Mapping[str, Any]) -> Scale:
+    return Scale(*(tuple(data[name]) for name in ("names", "centre", "spread")))
+
+
+def _unlike(data: Mapping[str, Any]) -> Unlike:
+    inverse = tuple(map(tuple, data["inverse"]))
+    return Unlike(_scale(data["scale"]), inverse, Places(tuple(data["places"]["values"])))
+
+
+def _logistic(data: Mapping[str, Any] | None) -> Logistic | None:
+    if data is None:
+        return None
+    return Logistic(_scale(data["scale"]), tuple(data["weights"]), float(data["bias"]))
+
+
+def _rounded(data: Any) -> Any:
+    """Numbers of six digits: more are noise, and make the file long."""
+    if isinstance(data, dict):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_rounded(value) for value in data]
+    return float(f"{data:.6g}") if isinstance(data, float) else data
