@@ -150,6 +150,8 @@ def _plan(
             picture = editor.reconstruct(inversion, compensate, progress).image
             return picture, job.record("reconstruct", output, compensate=compensate)
         *_, (edit, _, _) = plan.run(job, editor, inversion, progress)
-        return edit.image, job.record("edit", output, **plan.record(len(plan.targets) - 1))
+        told = {"trust": settings["trust"]} if "trust" in settings else {}
+        more = plan.record(len(plan.targets) - 1) | told
+        return edit.image, job.record("edit", output, **more)
 
     return run
