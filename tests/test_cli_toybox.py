@@ -40,6 +40,7 @@ def test_toybox_judge(run: Run, tmp_path: Path) -> None:
     render(scene, 256).save(tmp_path / "s.png")
     code, out, _ = run("toybox", "judge", tmp_path / "s.png", "--json")
     read = json.loads(out)
+    assert read.pop("picture")["known"] is True
     assert code == 0 and set(read) == set(VALUES) - {"count", "thing_color"}
     assert all(0 <= each["probability"] <= 1 for each in read.values())
     assert read["background"]["value"] == scene.background

@@ -150,8 +150,8 @@ def _plan(
             picture = editor.reconstruct(inversion, compensate, progress).image
             return picture, job.record("reconstruct", output, compensate=compensate)
         *_, (edit, _, _) = plan.run(job, editor, inversion, progress)
-        told = {"trust": settings["trust"]} if "trust" in settings else {}
-        more = plan.record(len(plan.targets) - 1) | told
+        said = {"trust": settings["trust"]} if "trust" in settings else {}
+        more = plan.record(len(plan.targets) - 1) | said
         return edit.image, job.record("edit", output, **more)
 
     return run

@@ -82,7 +82,7 @@ def calibrate(
     ] = None,
     count: Annotated[
         int, typer.Option(help="Number of edits, or sentences, of each kind; right ones thrice.")
-    ] = 30,
+    ] = 20,
     evaluated: Annotated[
         bool, typer.Option("--evaluate", help="Test the calibration that there is; write nothing.")
     ] = False,

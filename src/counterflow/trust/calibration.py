@@ -74,8 +74,8 @@ class Unlike:
         """The distance of each row."""
         x = self.scale(rows)
         far: Float[np.ndarray, "rows"] = np.einsum("ri,ij,rj->r", x, np.array(self.inverse), x)
-        root: Float[np.ndarray, "rows"] = np.sqrt(far)
-        return root
+        distances: Float[np.ndarray, "rows"] = np.sqrt(far)
+        return distances
 
     def beyond(self, row: Figures) -> float:
         """How much farther off a row is than usual ones, as in `Places`."""
