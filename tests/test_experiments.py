@@ -87,6 +87,14 @@ def ddim(sign: int) -> Callable[[str, sets.Case, int], Figures]:
     }
 
 
+def extrapolated(sign: int) -> Callable[[str, sets.Case, int], Figures]:
+    def figures(label: str, case: sets.Case, n: int) -> Figures:
+        value = 0.02 - sign * 0.01 * (label == "extrapolated") + 0.001 * (n % 3)
+        return {"residual": value, "worst residual": 2 * value, "forwards": 36.0}
+
+    return figures
+
+
 def guidance(sign: int) -> Callable[[str, sets.Case, int], Figures]:
     return lambda label, case, n: edit(
         float(number(label) > 2 or (sign < 0) or n % 2), 25 - sign * number(label), n
@@ -104,6 +112,7 @@ MADE = {
     "ratio": ratio,
     "attention": attention,
     "ddim": ddim,
+    "extrapolated": extrapolated,
     "guidance": guidance,
     "steps": ratio,
     "comparison": comparison,
@@ -129,6 +138,7 @@ def test_no_difference_decides_nothing(name: str) -> None:
     def figures(label: str, case: sets.Case, n: int) -> Figures:
         wave = 0.1 * ((len(label) * 7 + n * 13 + sum(map(ord, label))) % 5 - 2)
         trip = {"latent": 0.5 + wave, "largest": 1e-7}
+        trip |= {"residual": 0.5 + wave, "worst residual": 0.6 - wave}
         return edit(float((n + sum(map(ord, label))) % 2), 25 + wave, n) | trip
 
     section = EXPERIMENTS[name].conclude(answers(name, figures))

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from counterflow.backbones.base import Site, stacked
 from counterflow.controls.align import text_map
 from counterflow.controls.attention import AttentionControl
-from counterflow.controls.base import Features, Part, attach
+from counterflow.controls.base import Part, attach
+from counterflow.controls.features import Features
 from counterflow.controls.looking import attention_to_text
 from counterflow.controls.rows import row_map
 from counterflow.controls.text import TextControl

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from counterflow.backbones.base import ClassifierFree, Conditioning
 from counterflow.controls.attention import AttentionControl
-from counterflow.controls.base import Features
+from counterflow.controls.features import Features
 from counterflow.controls.text import TextControl
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError, NumericsError

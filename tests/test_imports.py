@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 SHAPES = {f"toybox.{name}" for name in ("board", "scenery", "creature", "things")}
 TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
 GROUND = {"errors", "writing", "progress", "kinds", "settings", "flow", "images", "prompts"}
-BELOW_METHODS = GROUND | {"backbones.base", "solvers", "controls"}
+BELOW_METHODS = GROUND | {"backbones.base", "backbones.hooks", "solvers", "controls"}
 BELOW_EDIT = BELOW_METHODS | {"backbones", "methods"}
 BELOW_BENCH = BELOW_EDIT | TOYBOX | {"toybox.judge", "edit", "trust", "metrics", "sheet"}
 BENCH_STORE = {f"bench.{name}" for name in ("figures", "stats", "sets", "results")}
@@ -46,9 +46,10 @@ ROOMS: dict[str, set[str]] = {
     "toybox": {"errors", "flow", "images"} | TOYBOX,
     "toybox.train": {"errors", "flow", "prompts", "toybox.judge"} | TOYBOX,
     "backbones.base": GROUND,
-    "backbones": GROUND | {"backbones.base", "toybox"},
+    "backbones.hooks": GROUND | {"backbones.base"},
+    "backbones": GROUND | {"backbones.base", "backbones.hooks", "toybox"},
     "solvers": {"errors", "flow"},
-    "controls": GROUND | {"backbones.base"},
+    "controls": GROUND | {"backbones.base", "backbones.hooks"},
     "methods": BELOW_METHODS,
     "edit": BELOW_EDIT | {""},
     "trust": BELOW_EDIT | {"edit", "metrics", "toybox.judge"},

@@ -21,10 +21,14 @@ from tools import SCENE, SOURCE, TARGETS, distance
 def by_hand(editor: Editor, x: Tensor, target: str, how: Any, seed: int) -> Tensor:
     """Single rows, and the smoothing cell by cell."""
     draw, z = draws(x, seed), x
-    for s, following in pairwise(levels(editor, how)):
+    sigmas = levels(editor, how)
+    for k, (s, following) in enumerate(pairwise(sigmas)):
+        if k < how.steps - how.n_max:
+            continue
         q = (1 - s) * x + s * draw()
-        v_t = velocity(editor, z + q - x, s, target, how.guidance)
-        z = z + (following - s) * (v_t - velocity(editor, q, s, SOURCE, how.source_guidance))
+        scales = (how.guidance, how.source_guidance) if k < how.steps - how.unguided else (1, 1)
+        v_t = velocity(editor, z + q - x, s, target, scales[0])
+        z = z + (following - s) * (v_t - velocity(editor, q, s, SOURCE, scales[1]))
     if not how.least:
         return z
     d = z - x
@@ -58,9 +62,12 @@ def levels(editor: Editor, how: Any) -> list[float]:
 @pytest.mark.parametrize(
     ("settings", "cost"),
     [
-        ({"least": 0.0}, (16, 8)),
-        ({"least": 0.02, "steps": 3, "begin": 0.6}, (12, 6)),
+        ({"least": 0.0}, (14, 7)),
+        ({"least": 0.02, "steps": 3, "begin": 0.6}, (10, 5)),
         ({"guidance": 1.0, "source_guidance": 1.0, "least": 0.01}, (8, 4)),
+        ({"guidance": 3.0, "source_guidance": 3.0, "unguided": 2, "least": 0.1}, (10, 5)),
+        ({"guidance": 3.0, "least": 0.1}, (16, 8)),
+        ({"n_max": 2, "least": 0.1}, (6, 3)),
     ],
     ids=str,
 )

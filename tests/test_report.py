@@ -10,6 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -283,3 +284,28 @@ def test_the_front_holds_what_no_other_method_beats_for_as_little(results: Path)
 
 def costing(result: Any, cost: float) -> Any:
     return replace(result, figures=result.figures | {"forwards": float(cost)})
+
+
+def test_the_tables_as_markdown(
+    results: Path, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every row has the header's cells; the figures are the summary's; the plot is one SVG."""
+    plot = tmp_path / "front.svg"
+    code, out, _ = run(capsys, "report", results, "--markdown", "--plot", plot)
+    whole, by_kind = (text.splitlines() for text in out.strip().split("\n\n"))
+    for lines in (whole, by_kind):
+        assert {line.count("|") for line in lines} == {lines[0].count("|")}
+    told = summarise(read(results))["methods"]
+    assert len(whole) == len(by_kind) == 2 + len(told)
+    for name, method in told.items():
+        figure = method["all"]["figures"]["success"]["mean"]
+        (row,) = (line for line in whole if f"| `{name.partition(',')[0]}` " in line)
+        assert f" {figure:.3f} " in row and f"| {method['all']['cases']} |" in row
+        (row,) = (line for line in by_kind if f"| `{name.partition(',')[0]}` " in line)
+        kinds = [each["figures"]["success"]["mean"] for each in method["categories"].values()]
+        assert row.split(" | ")[1:] == [f"{k:.2f}" for k in kinds[:-1]] + [f"{kinds[-1]:.2f} |"]
+    assert code == 0
+    root = ElementTree.fromstring(plot.read_text("utf-8"))
+    assert root.tag.endswith("svg") and root[0].tag.endswith("rect")
+    for args in (("--markdown", "--json"), ("--plot", tmp_path / "no.svg")):
+        assert run(capsys, "report", tmp_path / "no", *args)[0] == 2

@@ -19,6 +19,7 @@ from counterflow.solvers.base import SOLVERS as REGISTERED
 from counterflow.solvers.base import Solver, solver
 from counterflow.solvers.ddim import DDIM
 from counterflow.solvers.euler import Euler
+from counterflow.solvers.extrapolated import Extrapolated
 from counterflow.solvers.fireflow import FireFlow
 from counterflow.solvers.fixed_point import FixedPoint
 from counterflow.solvers.midpoint import Midpoint
@@ -36,6 +37,8 @@ SOLVERS: tuple[Solver, ...] = (
     UniInv(),
     UniInv(zero_start=True),
     FireFlow(),
+    Extrapolated(),
+    Extrapolated(iterations=0),
 )
 """One of each; DDIM, whose rule is singular at pure noise, has `test_ddim`, PMI `test_pmi`."""
 every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=repr)
@@ -291,6 +294,10 @@ def test_a_step_towards_the_noise_costs_what_is_declared(solver: Solver) -> None
     if isinstance(solver, UniInv | FireFlow):
         first = [1] if solver == UniInv(zero_start=True) else [0, 1]
         assert per_step == [[1], [1], first] and solver.forwards == 1
+    elif isinstance(solver, Extrapolated):
+        counts = [max(1, solver.iterations + 1 - n) for n in (2, 1, 0)]
+        assert [*map(len, per_step)] == counts and solver.forwards == 1
+        assert per_step == [list(range(n)) for n in counts]
     else:
         assert per_step == [list(range(solver.forwards))] * 3
     assert all(step.stage == "invert" for step in asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -94,6 +94,11 @@ class Guidance(Protocol):
         """Forwards for one guided velocity: 1, or 2 with an unconditional pass."""
         ...
 
+    @property
+    def linear(self) -> bool:
+        """Whether it is linear in the two velocities: of differences it is the difference."""
+        ...
+
     def condition(self, conditioning: Conditioning) -> Conditioning:
         """The conditioning of the conditional pass; models with embedded guidance are told here."""
         ...
@@ -111,6 +116,7 @@ class ClassifierFree:
     """
 
     scale: float
+    linear: ClassVar[bool] = True
 
     @property
     def forwards(self) -> int:

@@ -17,6 +17,7 @@ class Embedded:
 
     scale: float
     forwards = 1
+    linear = False
 
     def condition(self, conditioning: Conditioning) -> Conditioning:
         """The scale, beside the prompt."""
@@ -31,6 +32,8 @@ class Embedded:
 @dataclass(frozen=True)
 class Rescaled(ClassifierFree):
     """Classifier-free guidance, then as long as the conditional velocity, token by token."""
+
+    linear = False
 
     def __call__(self, conditional: Latent, unconditional: Latent | None) -> Latent:
         """The direction of the guided velocity, the length of the conditional one."""

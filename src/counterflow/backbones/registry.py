@@ -76,15 +76,19 @@ def adapter_of(name: str) -> str:
 
 
 def load_backbone(
-    model: str = "toybox", device: str | None = None, dtype: str | None = None
+    model: str = "toybox",
+    device: str | None = None,
+    dtype: str | None = None,
+    compile: bool = False,
 ) -> Backbone:
     """Load a model and wrap it in its adapter.
 
     `model` is `"toybox"`, a pipeline folder or a hub repository. `device` is by default a GPU
     if there is one, `dtype` float32 on a CPU and bfloat16 elsewhere. Only safetensors are read
-    and no remote code is run. Warns (UserWarning) of a model that was distilled for few steps.
-    Raises ModelError if the model cannot be opened or does not fit, and InputError for a wrong
-    device or dtype.
+    and no remote code is run. With `compile` its blocks are compiled, as they are first used.
+    Warns (UserWarning) of a model that was distilled for few steps. Raises ModelError if the model
+    cannot be opened, does not fit or cannot be compiled here, and InputError for a wrong device or
+    dtype.
     """
     os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
     check_options(model, device, dtype)
@@ -104,6 +108,10 @@ def load_backbone(
         raise ModelError(f"{model} does not fit the memory of {device} as {kind}") from None
     words = None if folder is None else known_words(folder)
     adapter = load_adapter(pipeline, identity, words)
+    if compile:
+        from counterflow.backbones.hooks import compile_blocks
+
+        compile_blocks(adapter)
     if adapter.distilled:
         warnings.warn(adapter.distilled, stacklevel=2)
     return adapter

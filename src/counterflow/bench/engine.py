@@ -119,6 +119,7 @@ class Engine:
             "largest": reconstruction.latent_error,
             "reconstruction PSNR": psnr(np.asarray(reconstruction.image), round_trip),
             "residual": inversion.residual,
+            "worst residual": max(inversion.residuals.values(), default=None),
             "forwards": float(inversion.forwards),
         }
         return Outcome(job, figures, reconstruction.image)
@@ -208,6 +209,7 @@ class Setup:
     dtype: str | None = None
     judged: bool = True
     profile: str = "corrected"
+    compile: bool = False
 
 
 def engine(setup: Setup) -> Engine:
@@ -215,6 +217,6 @@ def engine(setup: Setup) -> Engine:
     from counterflow.metrics.networks import at_hand
     from counterflow.toybox import judge
 
-    editor = Editor.load(setup.model, setup.device, setup.dtype)
+    editor = Editor.load(setup.model, setup.device, setup.dtype, setup.compile)
     networks = at_hand(editor.backbone.device)
     return Engine(editor, judge.load() if setup.judged else None, networks, setup.profile)

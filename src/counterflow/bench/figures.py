@@ -135,6 +135,12 @@ FIGURES: dict[str, Figure] = {
         digits=4,
         subject="reconstruction",
     ),
+    "worst residual": Figure(
+        "The same of its worst step.",
+        "lower",
+        digits=4,
+        subject="reconstruction",
+    ),
     "reconstruction PSNR": Figure(
         "Likeness of the reconstruction and the source's round trip through the autoencoder, in "
         "decibels.",

@@ -15,7 +15,6 @@ import typer
 from counterflow.cli import (
     bench,
     compare,
-    cost,
     edit,
     inversions,
     methods,
@@ -44,7 +43,6 @@ methods.register(app)
 bench.register(app)
 compare.register(app)
 tune.register(app)
-cost.register(app)
 report.register(app)
 vital.register(app)
 system.register(app)

@@ -1,4 +1,4 @@
-"""`bench` and `experiments`."""
+"""`bench`, `bench cost` and `experiments`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from counterflow.cli import show
-from counterflow.cli.options import Budget, Device, Dtype, Json, Model, SetSome, Tuned, pairs
+from counterflow.cli.cost import cost
+from counterflow.cli.options import (
+    Budget,
+    Compile,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    SetSome,
+    Tuned,
+    pairs,
+)
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
@@ -36,14 +48,27 @@ Workers = Annotated[
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")]
 
 
+class Group(TyperGroup):
+    """A group whose function gets a context of the class that it asks for."""
+
+    context_class = typer.Context
+
+
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    for command in (bench, experiments):
-        app.command()(command)
+    """Add the commands of this file, and the one inside `bench`."""
+    group = typer.Typer(cls=Group)
+    group.callback(invoke_without_command=True)(bench)
+    group.command()(cost)
+    app.add_typer(group, name="bench")
+    app.command(hidden=True)(cost)  # its name before
+    app.command()(experiments)
 
 
 def bench(
-    output: Folder,
+    context: typer.Context,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the results.")
+    ] = None,
     cases: Annotated[
         str,
         typer.Option(
@@ -67,6 +92,7 @@ def bench(
     model: Model = "toybox",
     device: Device = None,
     dtype: Dtype = None,
+    compile: Compile = False,
     workers: Workers = None,
     sheet: Annotated[
         Path | None,
@@ -78,6 +104,10 @@ def bench(
     json: Json = False,
 ) -> None:
     """Run methods over a benchmark; the same command continues an interrupted run."""
+    if context.invoked_subcommand is not None:
+        return
+    if output is None:
+        raise InputError("bench needs a folder for its results: --output")
     conditions = _conditions(method, change or [], tuned, budget)
     from counterflow.backbones.registry import check_options, identify
 
@@ -93,7 +123,7 @@ def bench(
 
         chosen = sets.read(cases, seed, None, limit, profile)  # type: ignore[arg-type]
         judged = any(case.edit is not None for case in chosen)
-        setup = Setup(model, device, dtype, judged, profile)
+        setup = Setup(model, device, dtype, judged, profile, compile)
         first_seed = seed if cases == sets.TOYPIE else None
         facts = run.describe(setup, identify(model), sets.label(cases), first_seed, limit)
         plan = dict.fromkeys(conditions, chosen)

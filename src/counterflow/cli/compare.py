@@ -12,6 +12,7 @@ from counterflow.cli import show
 from counterflow.cli.bench import variants
 from counterflow.cli.options import (
     Budget,
+    Compile,
     Device,
     Dtype,
     ImageArg,
@@ -61,6 +62,7 @@ def compare(
     model: Model = "toybox",
     device: Device = None,
     dtype: Dtype = None,
+    compile: Compile = False,
     json: Json = False,
 ) -> None:
     """Edit one picture by many methods, side by side."""
@@ -70,7 +72,7 @@ def compare(
 
     if grid is None and output is None and not json:
         raise InputError("--grid FILE draws the edits side by side, -o FOLDER keeps each: give one")
-    choice = ModelChoice(model, device, dtype, seed)
+    choice = ModelChoice(model, device, dtype, seed, compile=compile)
     job = Job(image, source, choice, mask=mask)
     if job.stored:
         raise InputError("compare takes a picture: each method inverts it for itself")

@@ -10,6 +10,7 @@ import typer
 
 from counterflow.cli import figures, show
 from counterflow.cli.options import (
+    Compile,
     Device,
     Dtype,
     Json,
@@ -75,10 +76,18 @@ def edit(
     rows: Annotated[
         int | None, typer.Option(help="Most samples in one forward; fewer need less memory.")
     ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="GiB that may be kept of the picture for its next targets; default 2. What does "
+            "not fit is computed again."
+        ),
+    ] = None,
     model: Model = "toybox",
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    compile: Compile = False,
     json: Json = False,
     grid: Annotated[
         Path | None, typer.Option(help="A PNG to draw source and edits in, side by side.")
@@ -94,7 +103,7 @@ def edit(
 
     auto = mask == "auto"
     mask_file = None if auto or mask is None else Path(mask)
-    choice = ModelChoice(model, device, dtype, seed, rows=rows)
+    choice = ModelChoice(model, device, dtype, seed, rows=rows, keep=keep, compile=compile)
     job = Job(
         image,
         source,

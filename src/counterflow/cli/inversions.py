@@ -9,6 +9,7 @@ import typer
 
 from counterflow.cli import figures, show
 from counterflow.cli.options import (
+    Compile,
     Device,
     Dtype,
     ImageArg,
@@ -46,13 +47,16 @@ def invert(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    compile: Compile = False,
     json: Json = False,
 ) -> None:
     """Invert a picture and store it; `edit FILE.safetensors` then needs no inversion."""
     texts = settings(change, steps=steps)
     from counterflow.edit.job import Job, ModelChoice
 
-    job = Job(image, source, ModelChoice(model, device, dtype, seed), method, texts=texts)
+    job = Job(
+        image, source, ModelChoice(model, device, dtype, seed, compile=compile), method, texts=texts
+    )
     check_output(output, ".safetensors")
     check_distinct([output], [image])
     job.open()
@@ -85,6 +89,7 @@ def reconstruct(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
+    compile: Compile = False,
     json: Json = False,
 ) -> None:
     """Invert a picture and make it again; with compensation its latent is exact."""
@@ -92,7 +97,9 @@ def reconstruct(
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.images import save_png
 
-    job = Job(image, source, ModelChoice(model, device, dtype, seed), method, texts=texts)
+    job = Job(
+        image, source, ModelChoice(model, device, dtype, seed, compile=compile), method, texts=texts
+    )
     check_output(output)
     check_distinct([output], [image])
     job.open()

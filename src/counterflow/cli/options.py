@@ -46,6 +46,12 @@ Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:N, mps; default the best there is.")
 ]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the model's blocks first: minutes once, then faster on a GPU."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw; many methods make none.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.cli import show
-from counterflow.cli.options import Device, Dtype, Json, Model, Output
+from counterflow.cli.options import Compile, Device, Dtype, Json, Model, Output
 from counterflow.cli.outputs import check_distinct, check_output
 from counterflow.errors import InputError
 from counterflow.progress import Progress
@@ -42,13 +42,14 @@ def generate(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    compile: Compile = False,
     json: Json = False,
 ) -> None:
     """Generate a picture from a prompt and a seed."""
     from counterflow.edit.job import Generation, ModelChoice
     from counterflow.images import save_png
 
-    choice = ModelChoice(model, device, dtype, seed)
+    choice = ModelChoice(model, device, dtype, seed, compile=compile)
     job = Generation(prompt, steps, guidance, width, height, choice, solver)
     job.check()
     check_output(output)

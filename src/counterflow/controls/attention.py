@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from counterflow.backbones.base import Site
-from counterflow.controls.base import Half
+from counterflow.controls.features import Half
 from counterflow.controls.rows import RowMap, replace_rows
 from counterflow.flow import Stage, Step, within
 from counterflow.kinds import Window

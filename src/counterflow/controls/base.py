@@ -15,17 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from counterflow.backbones.base import Backbone, Site
+from counterflow.backbones.hooks import hooked
+from counterflow.controls.features import Features, Half
 from counterflow.controls.rows import RowMap
 from counterflow.flow import Branch, Step
-
-Half = Literal["conditional", "unconditional"]
-"""Which of the two forwards of a guided velocity."""
 
 
 @runtime_checkable
@@ -49,62 +48,6 @@ class Control(Protocol):
         `rows` has one map for each of the `b` targets.
         """
         ...
-
-
-Evaluation = tuple[str, int, int]
-"""Stage, interval and number within it: which evaluation of the source features are of."""
-
-
-def evaluation(step: Step) -> Evaluation:
-    """The key of a step's features."""
-    return step.stage, step.index, step.evaluation
-
-
-@dataclass
-class Features:
-    """Source features by evaluation and site: what further targets need not compute again.
-
-    Features beyond `budget` bytes are kept for the running step only.
-    """
-
-    budget: int = 2 << 30
-    kept: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
-    passing: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
-    size: int = 0
-    seen: Tensor | None = None
-    """`[image tokens, text rows]`: mean attention of the inversion's evaluations."""
-
-    def put(self, step: Step, site: Site, value: Tensor, half: Half = "conditional") -> None:
-        """Remember a copy of the source's features."""
-        key = _key(step, site, half)
-        if key in self.kept:
-            return
-        value = value.detach().clone()
-        amount = value.numel() * value.element_size()
-        if self.size + amount <= self.budget:
-            self.kept[key] = value
-            self.size += amount
-        else:
-            self.passing[key] = value
-
-    def get(self, step: Step, site: Site, half: Half = "conditional") -> Tensor | None:
-        """The source's features of an evaluation at a site, if they are known."""
-        key = _key(step, site, half)
-        return self.passing.get(key, self.kept.get(key))
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.kept.clear()
-        self.passing.clear()
-        self.size, self.seen = 0, None
-
-    def end_step(self) -> None:
-        """Forget what did not fit the budget."""
-        self.passing.clear()
-
-
-def _key(step: Step, site: Site, half: Half) -> tuple[Evaluation, str]:
-    return evaluation(step), site.name if half == "conditional" else f"{site.name} {half}"
 
 
 @dataclass(frozen=True)
@@ -256,17 +199,9 @@ def attach(
         raise RuntimeError("controls are attached to this backbone already; end that context first")
     sites = backbone.sites() if controls else []
     session = Session(sites, controls, features if features is not None else Features())
-    handles = []
     backbone._attached = True  # type: ignore[attr-defined]
     try:
-        for site in sites:
-
-            def hook(_module: Any, _inputs: Any, output: Any, site: Site = site) -> Any:
-                return session.on_output(site, output)
-
-            handles.append(site.module.register_forward_hook(hook))
-        yield session
+        with hooked(sites, session.on_output):
+            yield session
     finally:
-        for handle in handles:
-            handle.remove()
         backbone._attached = False  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from counterflow.backbones.base import Site
-from counterflow.controls.base import Features
+from counterflow.controls.features import Features
 from counterflow.flow import Step
 from counterflow.prompts import Segment
 

@@ -8,6 +8,7 @@ editor.edit(inversion, "a blue cat on the grass").image.save("blue.png")
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ __all__ = ["Edit", "Editor", "Inversion", "Reconstruction"]
 class Editor(Generator):
     """A model with the operations on pictures: invert, edit, reconstruct."""
 
+    _latest: tuple[bytes, Latent] | None = None
+    """The picture that was encoded last, as the model sees it, and its latent."""
+
     def invert(
         self,
         image: Image.Image | str | Path,
@@ -56,8 +60,7 @@ class Editor(Generator):
         how.check_model(self.backbone)
         picture = images.load(image) if isinstance(image, str | Path) else images.normalise(image)
         size = images.fit(picture.size, self.backbone.area, self.backbone.multiple)
-        pixels = torch.from_numpy(images.to_array(picture, size))[None]
-        latent = self.backbone.encode(pixels)
+        latent = self._encoded(picture, size)
         return self._invert(picture, size, prompt, latent, how, progress, seed=seed)
 
     def edit(
@@ -217,6 +220,14 @@ class Editor(Generator):
             inversion.round_trip = self.picture(inversion.image, inversion.picture.size)
         return inversion.round_trip
 
+    def _encoded(self, picture: Image.Image, size: tuple[int, int]) -> Latent:
+        """The latent of a picture at a size; the last one is not encoded again."""
+        array = images.to_array(picture, size)
+        seen = blake2b(array.tobytes(), key=repr(array.shape).encode()).digest()
+        if self._latest is None or self._latest[0] != seen:
+            self._latest = seen, self.backbone.encode(torch.from_numpy(array)[None])
+        return self._latest[1]
+
     def _invert(
         self,
         picture: Image.Image,
@@ -258,6 +269,7 @@ class Editor(Generator):
     ) -> Run:
         """A run on an inversion's picture, over its own grid or, without one, the method's."""
         known = inversion.trajectory if how.inversion else None
+        inversion.features.budget = self.keep
         return Run(
             self.backbone,
             inversion.image,

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 
 from counterflow.backbones.base import Backbone, Conditioning
+from counterflow.controls.features import KEEP
 from counterflow.edit import pictures
 from counterflow.edit.checks import check_generate
+from counterflow.edit.recent import Recent
 from counterflow.errors import InputError
 from counterflow.flow import Latent
 from counterflow.methods.run import ROWS, Run
@@ -21,28 +23,39 @@ from counterflow.solvers.base import solver as solver_of
 from counterflow.solvers.trajectory import Trajectory
 
 G = TypeVar("G", bound="Generator")
+PROMPTS = 16
+"""How many embedded prompts are kept."""
 
 
 class Generator:
     """A backbone with the methods that generate pictures.
 
-    `rows` is the most samples in one forward; fewer need less memory. Raises InputError below 1.
+    `rows` is the most samples in one forward; fewer need less memory. `keep` is the most bytes of
+    a picture's features and velocities that are kept for its next edits; what does not fit is
+    computed again. Raises InputError for rows below 1 and bytes below 0.
     """
 
-    def __init__(self, backbone: Backbone, rows: int = ROWS) -> None:
+    def __init__(self, backbone: Backbone, rows: int = ROWS, keep: int = KEEP) -> None:
         if rows < 1:
             raise InputError(f"rows is 1 or more, not {rows}")
-        self.backbone, self.rows = backbone, rows
+        if keep < 0:
+            raise InputError(f"keep is 0 bytes or more, not {keep}")
+        self.backbone, self.rows, self.keep = backbone, rows, keep
         self.negative = backbone.embed("")
+        self._embedded: Recent[str, Conditioning] = Recent(backbone.embed, PROMPTS)
 
     @classmethod
     def load(
-        cls: type[G], model: str = "toybox", device: str | None = None, dtype: str | None = None
+        cls: type[G],
+        model: str = "toybox",
+        device: str | None = None,
+        dtype: str | None = None,
+        compile: bool = False,
     ) -> G:
         """Load a model by name, folder or repository; options and errors as in `load_backbone`."""
         from counterflow.backbones.registry import load_backbone
 
-        return cls(load_backbone(model, device, dtype))
+        return cls(load_backbone(model, device, dtype, compile))
 
     def generate(
         self,
@@ -78,8 +91,11 @@ class Generator:
         return self.picture(trajectory[-1], size), trajectory
 
     def embed(self, prompt: str) -> Conditioning:
-        """Embed a prompt; warns (UserWarning) of words that are cut off or never learned."""
-        conditioning = self.backbone.embed(prompt)
+        """Embed a prompt; warns (UserWarning) of words that are cut off or never learned.
+
+        Prompts asked for lately are not embedded again.
+        """
+        conditioning = self._embedded(prompt)
         for tokenizer, rest in conditioning.cut.items():
             what = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
             warnings.warn(f"{what}; not seen: {shorten(rest, 200)!r}", stacklevel=3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from counterflow.backbones.base import Conditioning
-from counterflow.controls.base import Features
+from counterflow.controls.features import Features
 from counterflow.flow import Latent
 from counterflow.methods.base import Method
 from counterflow.solvers.trajectory import Trajectory

@@ -14,7 +14,7 @@ from counterflow import __version__
 from counterflow.edit.checks import adopted, check_fits, check_generate, check_seed
 from counterflow.edit.legacy import ftedit_settings
 from counterflow.errors import InputError
-from counterflow.kinds import Integer
+from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Method
 from counterflow.methods.registry import from_record
 from counterflow.progress import Progress
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 ROW_COUNT = Integer(1, 1024)
+GIBIBYTES = Number(0, 1024)
 
 
 @dataclass
@@ -41,6 +42,11 @@ class ModelChoice:
     """`Backbone.identity`; before `load`, that of the recorded weights or None."""
     rows: int | None = None
     """Most samples in one forward; it changes memory, and the picture only by rounding."""
+    compile: bool = False
+    """Whether the blocks are compiled; it changes time, and the picture only by rounding."""
+
+    keep: float | None = None
+    """GiB that a picture's features and velocities may take; it changes the cost of next edits."""
 
     def check(self) -> None:
         """Check all options without loading; raises InputError or ModelError."""
@@ -49,6 +55,8 @@ class ModelChoice:
         check_seed(self.seed)
         if self.rows is not None:
             ROW_COUNT.check("--rows", self.rows)
+        if self.keep is not None:
+            GIBIBYTES.check("--keep", self.keep)
         check_options(self.name, self.device, self.dtype)
 
     def load(self) -> Editor:
@@ -58,8 +66,9 @@ class ModelChoice:
         from counterflow.edit.editor import Editor
 
         torch.manual_seed(self.seed)
-        editor = Editor.load(self.name, self.device, self.dtype)
+        editor = Editor.load(self.name, self.device, self.dtype, self.compile)
         editor.rows = self.rows or editor.rows
+        editor.keep = editor.keep if self.keep is None else int(self.keep * 2**30)
         backbone = editor.backbone
         if self.identity not in (None, backbone.identity):
             warnings.warn(

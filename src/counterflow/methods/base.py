@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from counterflow.backbones.base import Backbone, Conditioning
-from counterflow.controls.base import Control, Features
+from counterflow.controls.base import Control
 from counterflow.controls.blend import blend
+from counterflow.controls.features import Features
 from counterflow.controls.rows import RowMap, row_map
 from counterflow.errors import InputError
 from counterflow.flow import Branch, Grid, Latent, OneLatent, Step

@@ -1,6 +1,8 @@
 """ChordEdit: one long step along a smoothed difference, for models of few steps.
 
-arXiv 2602.19083; the flow form of the published code's arithmetic, which is in epsilon.
+arXiv 2602.19083; the flow form of the published code's arithmetic, which is in epsilon. On the
+bundled model its pictures are blurred: a creature that is to sit down or stand up is often a smear
+of both postures, and what is taken away leaves a haze.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 Euler inversion asks the model at `x[k + 1]` for the step to `x[k]`. With `change[k] = x[k + 1] -
 x[k]` kept, the edit asks at `z + change[k]`, so that the source prompt gives the source back
-exactly. Defaults and arithmetic are those of the published code for one picture.
+exactly. Defaults and arithmetic are those of the published code for one picture. On the bundled
+model colours that no word mentions drift, a gray frog to brown, and some backgrounds that should
+become a room do not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """FlowAlign: FlowEdit guided from the source prompt to the target's, with a pull to the source.
 
 Kim et al., arXiv 2505.23145. Arithmetic and defaults are those of the published code for SD3; its
-pull does not shrink with the step.
+pull does not shrink with the step. On the bundled model a quarter of the expressions stay, a new
+posture shows two heads in one, and a body of new material may take another colour too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Kulikov et al., ICCV 2025, arXiv 2412.08629. The edit itself moves, from the picture to the edited
 picture, along the difference of two velocities at noised pictures. Defaults and arithmetic are
-those of the published code for SD3.
+those of the published code for SD3. On the bundled model a third of the expressions stay, a new
+posture shows two heads in one, and a body of new material may take another colour too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 Xu et al., CVPR 2025, arXiv 2411.15843. Stage I inverts by fixed-point iteration (`Iterated`), stage
 II compensates the source's velocity, and the text control holds what the prompts share
-(`Controlled`). Defaults are the paper's, but for padding (docs/decisions/0016).
+(`Controlled`). Defaults are the paper's, but for padding (docs/decisions/0016). On the bundled
+model nearly every edit succeeds, but changed shapes are blurred, with remnants of the old pose or
+head, and `fixed-point` leaves a third of the expressions as they were.
 """
 
 from __future__ import annotations

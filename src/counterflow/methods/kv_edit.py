@@ -1,8 +1,8 @@
 """KV-Edit: inside a mask all is made anew; the background that it attends to is the inversion's.
 
-Zhu et al., ICCV 2025, arXiv 2502.17363. As in the published code, kept K and V are of the cleaner
-level, and an edit starts from the latent of the step after; its `attn_scale` is left out. Made for
-FLUX: here each half of guidance keeps its own K and V; an unguided inversion's serve both.
+Zhu et al., ICCV 2025, arXiv 2502.17363. As published, K and V are the cleaner level's and edits
+start a step later; `attn_scale` is left out. Made for FLUX: here each half of guidance has its own.
+On the bundled model sitting and standing mostly stay, signs are smears, few places become rooms.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 
 from counterflow.backbones.base import Backbone
 from counterflow.controls.attention import AttentionControl
-from counterflow.controls.base import Control, Half
+from counterflow.controls.base import Control
 from counterflow.controls.blend import blend
+from counterflow.controls.features import Half
 from counterflow.controls.tokens import outside_tokens
 from counterflow.flow import Latent, OneLatent, Step
 from counterflow.kinds import Flag, Integer, Number
@@ -52,7 +53,7 @@ class KVEdit(Skipping):
         check_sites(backbone, self.name, "image.k", "image.v")
 
     def controls(self, run: Run, known: Any) -> Sequence[Control]:
-        """K and V of tokens outside the mask."""
+        """K and V of tokens outside the mask; an unguided inversion's serve both halves."""
         half: Half = "unconditional" if run.guided(self.invert_guidance) else "conditional"
         own = half if run.guided(self.guidance) else None
         outside = outside_tokens(run.backbone, run.mask, len(run.targets))

@@ -4,14 +4,15 @@ Ours, after FlowEdit (arXiv 2412.08629), by what was measured on the bundled mod
 (docs/decisions/0024). Source and target are asked at the same noise and guided by the same scale,
 so that what guidance does to any picture cancels. The noise levels are even parts of the model's
 own schedule from `begin` down: above it the place of things is lost, and a pipeline's own last
-interval is a sliver that costs as much as any. At the end cells that hardly changed are the
-picture's own. Equal prompts give the picture back exactly. It is bad at poses, which leave blurred
-remnants, and at expressions, of which one in eight stays.
+interval is a sliver that costs as much as any. In the first step, where both are still the same
+picture, what the empty prompt says of them cancels and is not asked. At the end cells that hardly
+changed are the picture's own. Equal prompts give the picture back exactly. It is bad at poses,
+which leave blurred remnants, and at expressions, of which one in eight stays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from counterflow.backbones.base import Backbone
 from counterflow.controls.blend import smoothed
@@ -35,6 +36,7 @@ class Paired(FlowEdit):
     n_max: int = setting(1000, Integer(1, 1000), "How many last steps are made, of N at most.")
     source_guidance: float = setting(2.0, Number(0, 100), "Guidance under the source prompt.")
     guidance: float = setting(2.0, Number(0, 100), "Guidance under the target prompt.")
+    unguided: int = setting(0, Integer(0, 1000), "How many last steps go without guidance.")
     begin: float = setting(0.8, Number(0.01, 1), "Noise level where the edit begins.")
     least: float = setting(
         0.3, Number(0, 100), "Change of a latent cell that is undone; twice as much is kept whole."
@@ -53,6 +55,19 @@ class Paired(FlowEdit):
             run.found.append(self.changed(x - run.image))
             x = run.image + run.found[-1] * (x - run.image)
         return x, noises
+
+    def change(self, run: Run, x: Latent, noises: list[OneLatent], step: Step) -> Latent:
+        """FlowEdit's difference, at this step's guidance."""
+        plain = replace(self, source_guidance=1.0, guidance=1.0)
+        left = run.grid.steps - step.index
+        if left <= self.unguided:
+            return FlowEdit.change(plain, run, x, noises, step)
+        scale = run.backbone.guidance(self.guidance)
+        same = left == min(self.n_max, run.grid.steps) and self.source_guidance == self.guidance
+        if not (same and scale.linear):
+            return super().change(run, x, noises, step)
+        apart = FlowEdit.change(plain, run, x, noises, step)
+        return scale(apart, 0 * apart)
 
     def changed(self, d: Latent) -> Map:
         """0 where the change's length, a mean of 3x3 cells, is `least` or less, 1 from twice it."""

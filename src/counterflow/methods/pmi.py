@@ -3,7 +3,9 @@
 arXiv 2602.11850. Arithmetic and defaults are those of the published code, but for the inversion's
 first step: there the code scales rounding noise to a fixed length, here nothing is corrected. The
 code multiplies where the paper projects, so that its mimic-CFG is nearly `w v`; its Euler loop also
-counts each step twice in the mean. `mimic=paper` has neither.
+counts each step twice in the mean. `mimic=paper` has neither. On the bundled model it is bad at
+what should stay: in one edit of six a colour or the whole background changes unasked, and chalk
+bodies wash out.
 """
 
 from __future__ import annotations

@@ -11,36 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from counterflow.backbones.base import Backbone, Conditioning, Guidance, stacked
-from counterflow.controls.base import Control, Features, Part, Session, attach
+from counterflow.backbones.base import Backbone, Conditioning, stacked
+from counterflow.controls.base import Control, Part, Session, attach
+from counterflow.controls.features import Features
 from counterflow.controls.rows import RowMap
 from counterflow.controls.tokens import token_side
 from counterflow.flow import Branch, Grid, Latent, Step, Velocity
+from counterflow.methods.query import Query
 from counterflow.progress import Progress
 from counterflow.solvers.base import Solver
 from counterflow.solvers.trajectory import Trajectory
 
 ROWS = 8
 """Most samples in one forward, unless the editor is told otherwise."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """A guided velocity that is asked for: of which branch, at which latents."""
-
-    branch: Branch
-    x: Latent
-    guidance: Guidance
-    features: Step | None = None
-    """The evaluation whose source features these rows give or take; None for the step's own."""
-    optional: bool = False
-    """Whether features that are not known leave a target's as they are."""
-    wanted: bool = True
-    """Whether it is evaluated at all."""
-    recalled: Step | None = None
-    """An evaluation of the inversion whose features, where known, stand for the source's own."""
-    guides: Branch | None = None
-    """For the negative prompt, the branch that it guides, if any."""
 
 
 @dataclass
@@ -131,20 +114,29 @@ class Run:
         """A guided velocity for each query, None for one that is not wanted.
 
         All rows go through the network together, at most `rows` at once, source rows first:
-        so targets may take the features that the source's rows give in the same forward.
+        so targets may take the features that the source's rows give in the same forward. A
+        source that was asked the same before is not asked again, if no control lacks its features.
         """
-        asked = sorted((q for q in queries if q.wanted), key=lambda q: q.branch != "source")
+        kept = self.session.features
+        questions = {id(q): q.question(step) for q in queries if q.wanted and q.shared}
+        known = {
+            id(q): kept.velocities[questions[id(q)]]
+            for q in queries
+            if questions.get(id(q)) in kept.velocities and not self.lacks(step, q.features)
+        }
+        wanted = (q for q in queries if q.wanted and id(q) not in known)
+        asked = sorted(wanted, key=lambda q: q.branch != "source")
         guided = [q for q in asked if q.guidance.forwards == 2]
         passes = [*asked, *(replace(q, branch="negative", guides=q.branch) for q in guided)]
         answers = self._forward(step, passes)
         self.forwards += sum(len(q.x) for q in passes)
         self.own += sum(len(q.x) * q.guidance.forwards for q in asked if self._each(q))
-        conditional = {id(q): v for q, v in zip(asked, answers[: len(asked)], strict=True)}
         negative = {id(q): v for q, v in zip(guided, answers[len(asked) :], strict=True)}
-        return [
-            q.guidance(conditional[id(q)], negative.get(id(q))) if q.wanted else None
-            for q in queries
-        ]
+        for q, conditional in zip(asked, answers[: len(asked)], strict=True):
+            known[id(q)] = q.guidance(conditional, negative.get(id(q)))
+            if id(q) in questions:
+                kept.answer(questions[id(q)], known[id(q)])
+        return [known.get(id(q)) for q in queries]
 
     def velocity(self, branch: Branch, guidance: float = 1, recorded: bool = False) -> Velocity:
         """The guided velocity under one branch's prompt, as solvers take it.

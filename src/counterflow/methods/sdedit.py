@@ -1,7 +1,9 @@
 """SDEdit: noise the picture part of the way, then sample under the target prompt.
 
 Meng et al., ICLR 2022, arXiv 2108.01073, in its form for flows: all that the noise hides is drawn
-anew.
+anew. On the bundled model a third of the edits lose something that should stay: faces, patterns and
+colours are drawn anew, the picture is smeared, and near half of the creatures that are to sit down
+or stand up do not.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from counterflow.methods.run import Run
 from counterflow.settings import setting
 from counterflow.solvers.ddim import DDIM
 from counterflow.solvers.euler import Euler
+from counterflow.solvers.extrapolated import Extrapolated
 from counterflow.solvers.fixed_point import FixedPoint
 
 
@@ -75,7 +76,10 @@ def check_sites(backbone: Backbone, method: str, *features: str) -> None:
 
 @dataclass(frozen=True)
 class Iterated(Method):
-    """An inversion refined by fixed-point iteration: `steps * (iterations + 1)` evaluations."""
+    """An inversion refined by fixed-point iteration: `steps * (iterations + 1)` evaluations.
+
+    `extrapolated` iterates in its first steps only: `steps + iterations * (iterations + 1) / 2`.
+    """
 
     iterations: int = setting(
         3, Integer(0, 1000), "Fixed-point iterations, I; 0 is plain Euler or DDIM inversion."
@@ -88,7 +92,10 @@ class Iterated(Method):
     )
     invert_guidance: float = setting(1.0, Number(0, 100), "Guidance while inverting.")
     solver: str = setting(
-        "euler", Choice("euler", "ddim"), "Inversion by Euler's or by DDIM's rule."
+        "euler",
+        Choice("euler", "ddim", "extrapolated"),
+        "Inversion by Euler's or by DDIM's rule; extrapolated is Euler's with a first guess, which "
+        "iterates in its first steps only and takes no mean.",
     )
 
     def __post_init__(self) -> None:
@@ -99,10 +106,16 @@ class Iterated(Method):
                 f"average_span is the first and last of the evaluations 0 to {self.iterations}, "
                 f"not {self.average_span}"
             )
+        if self.average_span is not None and self.solver == "extrapolated":
+            raise InputError(
+                "average_span is of no use with solver=extrapolated, which averages none"
+            )
 
     @property
     def inversion(self) -> Inverting:
-        """Stage I of FTEdit, or of DDIM."""
+        """Stage I of FTEdit, or of DDIM, or ours."""
+        if self.solver == "extrapolated":
+            return Inverting(self.steps, Extrapolated(self.iterations), self.invert_guidance)
         rule = DDIM if self.solver == "ddim" else FixedPoint
         span = self.average_span or (0, self.iterations)
         refined = rule(self.iterations, self.average, span)

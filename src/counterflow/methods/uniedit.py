@@ -1,8 +1,10 @@
 """UniEdit-Flow: a velocity between source's and target's, by where they differ.
 
 Jiao et al., arXiv 2504.13109. UniInv inverts under the null prompt, only as far as the edit needs.
-Arithmetic and defaults are those of the published code; its SD3 code takes the mask from the
-signed difference, its FLUX code and the paper from the magnitude.
+Arithmetic and defaults are those of the published code; its SD3 code takes the mask from the signed
+difference, its FLUX code and the paper from the magnitude. On the bundled model it is bad at taking
+things away, of which a quarter stay as a haze, at adding signs, which come out as fragments, and at
+sitting down and standing up.
 """
 
 from __future__ import annotations

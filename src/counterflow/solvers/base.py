@@ -44,6 +44,7 @@ class Solver(Protocol):
 SOLVERS = {
     "euler": "counterflow.solvers.euler:Euler",
     "fixed-point": "counterflow.solvers.fixed_point:FixedPoint",
+    "extrapolated": "counterflow.solvers.extrapolated:Extrapolated",
     "ddim": "counterflow.solvers.ddim:DDIM",
     "midpoint": "counterflow.solvers.midpoint:Midpoint",
     "uniinv": "counterflow.solvers.uniinv:UniInv",

@@ -1,10 +1,11 @@
-"""The paper's comparisons and ablations, one small file each; `EXPERIMENTS` lists them."""
+"""The paper's comparisons and ablations and ours, one small file each; `EXPERIMENTS` lists them."""
 
 from counterflow.bench.experiments import (
     attention,
     comparison,
     compensation,
     ddim,
+    extrapolated,
     guidance,
     iterations,
     ratio,
@@ -17,6 +18,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
     for each in (
         iterations.EXPERIMENT,
+        extrapolated.EXPERIMENT,
         compensation.EXPERIMENT,
         text.EXPERIMENT,
         ratio.EXPERIMENT,

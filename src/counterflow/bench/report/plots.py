@@ -231,6 +231,12 @@ def svg(figure: Figure, title: str) -> str:
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", text)
 
 
+def alone(drawn: str) -> str:
+    """An SVG element of `svg` as a file of its own: dark ink on white, whatever page shows it."""
+    head, _, rest = drawn.partition(">")
+    return f'{head} color="#222222"><rect width="100%" height="100%" fill="#ffffff"/>{rest}\n'
+
+
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure of so many inches. It needs no pyplot, so there is no global state."""
     figure = Figure(figsize=(width, height), layout="constrained")

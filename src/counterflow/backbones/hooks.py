@@ -1,0 +1,106 @@
+"""Hooks at sites, for plain models and for compiled ones.
+
+A hook that comes and goes makes `torch.compile` compile again, and one that it has traced does what
+it did then. So in a compiled model the hooks stand before compilation, and are one operator that
+the compiler does not look into: what it does, nothing or what an attached control wants, is looked
+up when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from counterflow.backbones.base import Backbone, Site
+from counterflow.errors import ModelError
+
+Act = Callable[[Site, Any], Any]
+"""From a site and its module's output, the output that takes its place."""
+
+NUMBER = "_site_number"
+VARIANTS = 64
+"""Most compiled variants of one kind of block: by its shape, rows and picture sizes."""
+_acts: list[list[Callable[[Tensor], Tensor]]] = []
+"""By the number of a compiled model's module, what is to be done to its output now."""
+
+
+@contextmanager
+def hooked(sites: Sequence[Site], act: Act) -> Iterator[None]:
+    """Inside, every output at the sites is what `act` returns; no hook acts afterwards."""
+    undo: list[Callable[[], Any]] = []
+    try:
+        for site in sites:
+            here = partial(act, site)
+            if is_compiled(site.module):
+                acts = _acts[int(getattr(site.module, NUMBER))]
+                acts.append(here)
+                undo.append(acts.clear)
+            else:
+                undo.append(site.module.register_forward_hook(_forward_hook(here)).remove)
+        yield
+    finally:
+        for end in undo:
+            end()
+
+
+def _forward_hook(here: Callable[[Any], Any]) -> Any:
+    return lambda _module, _inputs, output: here(output)
+
+
+def compile_blocks(backbone: Backbone, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the model's blocks, with hooks at their sites; blocks that are alike share the code.
+
+    It is made at the first forward of one row and at the first of several, whatever the picture's
+    size. Raises ModelError where `torch.compile` cannot run.
+    """
+    _check_compiler(backend, backbone.device)
+    for module in {id(site.module): site.module for site in backbone.sites()}.values():
+        # A tensor, as blocks with another number each would have to be compiled each.
+        module.register_buffer(NUMBER, torch.tensor(len(_acts)), persistent=False)
+        module.register_forward_hook(_standing)
+        _acts.append([])
+    for block in backbone.blocks():
+        for module in block.module.modules():
+            module._is_compiled = True  # type: ignore[assignment]
+        forward = torch.compile(block.module.forward, backend=backend, dynamic=True)
+        block.module.forward = forward
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, VARIANTS)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module is part of a compiled block: what is changed in it now is not seen."""
+    return getattr(module, "_is_compiled", False)
+
+
+def _standing(module: Any, _inputs: Any, output: Any) -> None:
+    at_site(output[0] if isinstance(output, tuple) else output, getattr(module, NUMBER))
+
+
+@torch.library.custom_op(
+    "counterflow::at_site",
+    mutates_args={"features"},
+    schema="(Tensor(a!) features, Tensor number) -> ()",
+)
+def at_site(features: Tensor, number: Tensor) -> None:
+    """Change a module's output in place, as is wanted now."""
+    for act in _acts[int(number)]:
+        new = act(features)
+        if new is not features:
+            features.copy_(new)
+
+
+def _check_compiler(backend: str | Callable[..., Any], device: torch.device) -> None:
+    """Compile something small: there may be no compiler for C++, or none for the GPU."""
+    try:
+        torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(2, device=device))
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise ModelError(
+            f"the model cannot be compiled here, for which a CPU needs a C++ compiler: {reason}"
+        ) from error

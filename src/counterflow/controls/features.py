@@ -1,0 +1,95 @@
+"""What is kept of a source, so that it is computed once: features and velocities.
+
+Features are what a control took from the source's rows, known by the evaluation and the site.
+Velocities are known by all that decides them beside the prompt: noise level, guidance and latent.
+So an edit finds what the inversion or an edit before it asked, whatever method that was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from counterflow.backbones.base import Site
+from counterflow.flow import Step
+
+Half = Literal["conditional", "unconditional"]
+"""Which of the two forwards of a guided velocity."""
+
+
+Evaluation = tuple[str, int, int]
+"""Stage, interval and number within it: which evaluation of the source features are of."""
+
+
+def evaluation(step: Step) -> Evaluation:
+    """The key of a step's features."""
+    return step.stage, step.index, step.evaluation
+
+
+KEEP = 2 << 30
+"""Bytes that are kept of a picture, unless the editor is told otherwise."""
+
+Question = tuple[float, float, bytes]
+"""Noise level, scale of guidance, and a digest of the latent that the source is asked at."""
+
+
+@dataclass
+class Features:
+    """Of the source, what further targets need not compute again: features and velocities.
+
+    Features are known by evaluation and site, velocities by the question. Both are kept in the
+    precision they were computed in, and no more than `budget` bytes together: beyond it features
+    are there for the running step only, velocities not at all, and are computed again.
+    """
+
+    budget: int = KEEP
+    kept: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
+    passing: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
+    velocities: dict[Question, Tensor] = field(default_factory=dict)
+    size: int = 0
+    seen: Tensor | None = None
+    """`[image tokens, text rows]`: mean attention of the inversion's evaluations."""
+
+    def put(self, step: Step, site: Site, value: Tensor, half: Half = "conditional") -> None:
+        """Remember a copy of the source's features."""
+        key = _key(step, site, half)
+        if key in self.kept:
+            return
+        value = value.detach().clone()
+        if self._fits(value):
+            self.kept[key] = value
+        else:
+            self.passing[key] = value
+
+    def get(self, step: Step, site: Site, half: Half = "conditional") -> Tensor | None:
+        """The source's features of an evaluation at a site, if they are known."""
+        key = _key(step, site, half)
+        return self.passing.get(key, self.kept.get(key))
+
+    def answer(self, question: Question, velocity: Tensor) -> None:
+        """Remember a copy of the source's guided velocity."""
+        if question not in self.velocities and self._fits(velocity):
+            self.velocities[question] = velocity.detach().clone()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.kept.clear()
+        self.passing.clear()
+        self.velocities.clear()
+        self.size, self.seen = 0, None
+
+    def end_step(self) -> None:
+        """Forget what did not fit the budget."""
+        self.passing.clear()
+
+    def _fits(self, value: Tensor) -> bool:
+        """Whether the budget has room for it, which is then taken."""
+        fits = self.size + value.nbytes <= self.budget
+        self.size += value.nbytes * fits
+        return fits
+
+
+def _key(step: Step, site: Site, half: Half) -> tuple[Evaluation, str]:
+    return evaluation(step), site.name if half == "conditional" else f"{site.name} {half}"
