@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from counterflow.controls.base import Features
+from counterflow.controls.features import Features
 from counterflow.controls.rows import RowMap
 from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
