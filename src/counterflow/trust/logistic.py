@@ -13,6 +13,8 @@ Rows = Float[np.ndarray, "rows figures"]
 
 FARTHEST = 6.0
 """In spreads: a figure that lies farther off counts as this far, so that none decides alone."""
+NEAR = 3.0
+"""The same for the figures of a regression, whose products grow faster."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Logistic:
-    """`P = 1 / (1 + exp(-(bias + weights * scaled figures)))`."""
+    """`P = 1 / (1 + exp(-(bias + weights * terms)))`.
+
+    The terms are the scaled figures and half of each product of two, squares included.
+    """
 
     scale: Scale
     weights: tuple[float, ...]
@@ -55,7 +60,7 @@ class Logistic:
 
         Without a penalty on the bias the mean probability is the share of true outcomes.
         """
-        x = np.column_stack([np.ones(len(rows)), scale(rows)])
+        x = np.column_stack([np.ones(len(rows)), terms(scale(rows))])
         y: Bool[np.ndarray, "rows"] = np.asarray(outcomes, bool)
         held = penalty * np.eye(x.shape[1])
         held[0, 0] = 1e-6  # so that equal outcomes have a finite bias
@@ -71,7 +76,14 @@ class Logistic:
 
     def __call__(self, rows: Sequence[Figures]) -> Float[np.ndarray, "rows"]:
         """The probability of each row, 0 to 1."""
-        return _sigmoid(self.bias + self.scale(rows) @ np.array(self.weights))
+        return _sigmoid(self.bias + terms(self.scale(rows)) @ np.array(self.weights))
+
+
+def terms(scaled: Rows) -> Float[np.ndarray, "rows terms"]:
+    """The figures within ±`NEAR`, and half of each product of two of them."""
+    x = np.clip(scaled, -NEAR, NEAR)
+    first, second = np.triu_indices(x.shape[1])
+    return np.column_stack([x, x[:, first] * x[:, second] / 2])
 
 
 def table(names: Sequence[str], rows: Sequence[Figures]) -> Rows:
