@@ -37,17 +37,22 @@ def test_composed_embeddings(tiny: SD3) -> None:
 
 
 def test_the_demo(tiny: SD3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least eight edits over at least six kinds, all in the grid, and a row for each."""
+    """At least eight edits over at least six kinds, all in the grid, and a row for each; all of
+    them by our method and by the paper's."""
     editor = Editor(tiny)
-    invert = editor.invert
-    monkeypatch.setattr(editor, "invert", lambda *a, **k: invert(*a, **k, steps=2, iterations=0))
+    invert, short = editor.invert, {"paired": {"steps": 2}, "ftedit": {"steps": 2, "iterations": 0}}
+    monkeypatch.setattr(
+        editor, "invert", lambda p, s, m, progress: invert(p, s, m, progress, **short[m])
+    )
     made = demo.run(editor, 3)
     edits = [row for row in made.rows if row["edit"] not in ("inversion", "reconstruction")]
     assert len(edits) >= 8 and len({row["edit"] for row in edits}) >= 6
     assert all(row["change"] for row in edits)
     assert all((row["background PSNR"] is None) == (row["edit"] == "change style") for row in edits)
-    assert sum(row["forwards"] for row in made.rows) == 2 * (2 + 2 + 6 + 4 * 4)
-    assert made.sheet.width > made.sheet.height > 400
+    costs = {"paired": 6 + 4 * 3, "ftedit": 2 + 2 + 6 + 4 * 4}
+    for name, cost in costs.items():
+        assert sum(row["forwards"] for row in made.rows if row["method"] == name) == 2 * cost
+    assert made.sheet.width > 1000 and made.sheet.height > 800
 
 
 def test_obeying_is_what_generate_makes(tiny: SD3) -> None:

@@ -191,7 +191,7 @@ class Meter:
 
 PROMPT = caption(sample(1))
 TARGET = caption(sample(1).but(color="blue"))
-FAST = ["--steps", "4", "--set", "iterations=1"]
+FAST = ["--method", "ftedit", "--steps", "4", "--set", "iterations=1"]
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,7 @@ def is_compiled(module: nn.Module) -> bool:
     return getattr(module, "_is_compiled", False)
 
 
+@no_type_check  # a checker's wrapper would be compiled, too
 def _standing(module: Any, _inputs: Any, output: Any) -> None:
     at_site(output[0] if isinstance(output, tuple) else output, getattr(module, NUMBER))
 
@@ -100,7 +101,9 @@ def _check_compiler(backend: str | Callable[..., Any], device: torch.device) -> 
     try:
         torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(2, device=device))
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        lines = (line.strip() for line in str(error).splitlines())
+        reason = next((line for line in lines if line and not line.endswith("raised:")), "")
         raise ModelError(
-            f"the model cannot be compiled here, for which a CPU needs a C++ compiler: {reason}"
+            f"the model cannot be compiled here, for which a CPU needs a C++ compiler: "
+            f"{reason or repr(error)}"
         ) from error

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from counterflow.edit.editor import Editor
+from counterflow.edit.editor import Edit, Editor, Inversion, Reconstruction
+from counterflow.methods import registry
 from counterflow.metrics import psnr
 from counterflow.progress import Progress
 from counterflow.sheet import Cell, sheet
@@ -56,41 +57,50 @@ class Demo:
     rows: list[dict[str, Any]]
 
 
+METHODS = (registry.DEFAULT, "ftedit")
+"""Ours and the paper's: each makes the same edits."""
+
+
 def run(editor: Editor, seed: int, progress: Progress | None = None) -> Demo:
-    """Invert each picture once, edit it several times."""
+    """Invert each picture once for each method, edit it several times."""
     cells, rows = [], []
     for i, (fields, changes) in enumerate(PLAN):
         before = scene(seed + i, fields)
         picture, words = render(before, 128), caption(before)
-        inversion = editor.invert(picture, words, progress=progress)
-        reconstruction = editor.reconstruct(inversion, progress=progress)
-        cells.append(Cell(picture, words, title="source"))
-        error = f"reconstruction, latent error {reconstruction.latent_error:.0e}"
-        cells.append(Cell(reconstruction.image, words, title=error))
-        rows.append(_row("inversion", "", inversion.forwards, inversion.seconds, None))
-        rows.append(
-            _row("reconstruction", "", reconstruction.forwards, reconstruction.seconds, None)
-        )
-        for category, change in changes:
-            case = SceneEdit(before, before.but(**change), category)
-            edit = editor.edit(inversion, caption(case.target), progress=progress)
-            cells.append(Cell(edit.image, edit.target, edit.changed, CATEGORIES[category]))
-            changes_text = ", ".join(f"{k} {a} → {b}" for k, (a, b) in case.changed.items())
-            background = psnr(np.asarray(picture), np.asarray(edit.image), ~case.mask())
-            rows.append(
-                _row(CATEGORIES[category], changes_text, edit.forwards, edit.seconds, background)
-            )
+        for method in METHODS:
+            inversion = editor.invert(picture, words, method, progress)
+            rows.append(_row(method, "inversion", "", inversion, None))
+            cells.append(Cell(picture, words, title=f"source, for {method}"))
+            if inversion.trajectory is None:
+                made, title = editor.round_trip(inversion), "through the autoencoder alone"
+            else:
+                back = editor.reconstruct(inversion, progress=progress)
+                rows.append(_row(method, "reconstruction", "", back, None))
+                made, title = back.image, f"reconstruction, latent error {back.latent_error:.0e}"
+            cells.append(Cell(made, words, title=title))
+            for category, change in changes:
+                case = SceneEdit(before, before.but(**change), category)
+                edit = editor.edit(inversion, caption(case.target), progress=progress)
+                cells.append(Cell(edit.image, edit.target, edit.changed, CATEGORIES[category]))
+                text = ", ".join(f"{k} {a} → {b}" for k, (a, b) in case.changed.items())
+                background = psnr(np.asarray(picture), np.asarray(edit.image), ~case.mask())
+                rows.append(_row(method, CATEGORIES[category], text, edit, background))
     return Demo(sheet(cells, columns=7, width=200), rows)
 
 
 def _row(
-    edit: str, change: str, forwards: int, seconds: float, background: float | None
+    method: str,
+    edit: str,
+    change: str,
+    made: Inversion | Reconstruction | Edit,
+    background: float | None,
 ) -> dict[str, Any]:
     return {
+        "method": method,
         "edit": edit,
         "change": change,
-        "forwards": forwards,
-        "seconds": seconds,
+        "forwards": made.forwards,
+        "seconds": made.seconds,
         "background PSNR": background,
     }
 

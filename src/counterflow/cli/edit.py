@@ -93,22 +93,27 @@ def edit(
         Path | None, typer.Option(help="A PNG to draw source and edits in, side by side.")
     ] = None,
 ) -> None:
-    """Edit a picture: invert it once, then make the edit of every target."""
+    """Edit a picture: invert it once, if the method inverts, then make the edit of every target.
+
+    Without --method a stored inversion is edited by its own, a picture by `paired`.
+    """
     texts = settings(change, steps=steps, guidance=guidance)
     from counterflow.edit.checks import check_mask
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.edit.plan import Plan
     from counterflow.images import save_png
+    from counterflow.methods.registry import DEFAULT
     from counterflow.trust.expecting import Expecting
 
     auto = mask == "auto"
     mask_file = None if auto or mask is None else Path(mask)
     choice = ModelChoice(model, device, dtype, seed, rows=rows, keep=keep, compile=compile)
+    stored = image.suffix.lower() == ".safetensors"
     job = Job(
         image,
         source,
         choice,
-        method,
+        method if method or stored else DEFAULT,
         texts=texts,
         mask=mask_file,
         auto_mask=auto,

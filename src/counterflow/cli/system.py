@@ -54,7 +54,7 @@ def demo(
     if json:
         show.as_json({"image": str(output), "edits": result.rows})
         return
-    header = ("edit", "change", "forwards", "seconds", "background PSNR")
+    header = ("method", "edit", "change", "forwards", "seconds", "background PSNR")
     show.table(header, [[row[name] for name in header] for row in result.rows])
     print(f"\n{output}")
 

@@ -40,4 +40,5 @@ def compared_steps(grid: Grid, noise_levels: int) -> list[int]:
     """At most so many steps, evenly spread over the noise levels that tell most."""
     steps = [k for k in grid.toward_image() if SIGMAS[0] <= grid[k] <= SIGMAS[1]]
     steps = steps or list(grid.toward_image())
-    return [steps[i * len(steps) // noise_levels] for i in range(min(noise_levels, len(steps)))]
+    count = min(noise_levels, len(steps))
+    return [steps[i * len(steps) // count] for i in range(count)]

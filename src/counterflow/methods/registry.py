@@ -15,6 +15,9 @@ from counterflow.errors import InputError
 if TYPE_CHECKING:
     from counterflow.methods.base import Method
 
+DEFAULT = "paired"
+"""The method of `edit` where none is named and the picture is not inverted for one already."""
+
 ENTRY_POINTS = "counterflow.methods"
 """Group of entry points by which other packages add methods, each `name = "module:Class"`."""
 
