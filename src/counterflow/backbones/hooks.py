@@ -104,6 +104,6 @@ def _check_compiler(backend: str | Callable[..., Any], device: torch.device) -> 
         lines = (line.strip() for line in str(error).splitlines())
         reason = next((line for line in lines if line and not line.endswith("raised:")), "")
         raise ModelError(
-            f"the model cannot be compiled here, for which a CPU needs a C++ compiler: "
+            "the model cannot be compiled here, for which a CPU needs a C++ compiler: "
             f"{reason or repr(error)}"
         ) from error
