@@ -1,7 +1,8 @@
-"""Stage I's implicit step from an extrapolated guess: one evaluation does what three did.
+"""Stage I's implicit step from an extrapolated guess, for one evaluation in most steps.
 
 Ours (docs/decisions/0027). An inversion evaluates step after step nearly the same velocity, so the
-two steps before tell where the next one leads.
+two steps before tell where the next one leads. Where the velocity changes faster, as near pure
+noise on some pictures, the residual of such a step can be larger than three iterations leave.
 """
 
 from __future__ import annotations
