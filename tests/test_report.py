@@ -276,10 +276,18 @@ def test_the_front_holds_what_no_other_method_beats_for_as_little(results: Path)
     (section,) = front(replace(bench, methods=tuple(priced)))
     assert section.plot and section.plot.count("<g id") > 10 and section.table is not None
     assert front(replace(bench, methods=bench.methods[:1])) == []
+    idle = replace(priced[0], name="idle1", results=tuple(failing(r) for r in priced[0].results))
+    (with_idle,) = front(replace(bench, methods=(*priced, idle)))
+    assert with_idle.table == section.table
     kinds = [
         next(r.category for r in priced[0].results if r.case == c) for c in same_cases(bench, 20)
     ]
     assert len(kinds) == 20 and set(map(kinds.count, kinds)) == {2}
+
+
+def failing(result: Any) -> Any:
+    """Edits nothing for one forward."""
+    return replace(result, figures=result.figures | {"forwards": 1.0, "success": 0.0, "PSNR": 90.0})
 
 
 def costing(result: Any, cost: float) -> Any:
