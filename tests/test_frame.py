@@ -60,6 +60,7 @@ class Told:
     scale: float
     scales: list[float]
     forwards = 1
+    linear = False
 
     def condition(self, conditioning: Conditioning) -> Conditioning:
         self.scales.append(self.scale)
