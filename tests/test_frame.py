@@ -59,8 +59,7 @@ class Told:
 
     scale: float
     scales: list[float]
-    forwards = 1
-    linear = False
+    forwards, linear = 1, False
 
     def condition(self, conditioning: Conditioning) -> Conditioning:
         self.scales.append(self.scale)
