@@ -59,7 +59,7 @@ class Told:
 
     scale: float
     scales: list[float]
-    forwards = 1
+    forwards, linear = 1, False
 
     def condition(self, conditioning: Conditioning) -> Conditioning:
         self.scales.append(self.scale)

@@ -84,6 +84,11 @@ class Bench:
     """Whether methods were given different cases, as experiments give them."""
     methods: tuple[MethodResults, ...] = ()
 
+    @property
+    def edits(self) -> Bench:
+        """The same without reconstructions."""
+        return replace(self, methods=tuple(m for m in self.methods if m.compensated is None))
+
 
 def write_bench(folder: Path, bench: Bench) -> None:
     """Write `bench.json`. InputError where the place cannot be written, as for all writers."""

@@ -9,6 +9,7 @@ import typer
 
 from counterflow.cli import show
 from counterflow.cli.options import Json
+from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,20 +39,23 @@ def report(
     """Write a benchmark's tables, plots and pictures as one self-contained HTML page."""
     if markdown and json:
         raise InputError("--markdown and --json exclude each other: leave one out")
+    if plot is not None:
+        check_output(plot, ".svg")
     from counterflow.bench.report.build import report as write
     from counterflow.bench.report.summary import summarise
     from counterflow.bench.results import read
 
-    if plot is not None:
-        _draw(plot, read(folder))
-    if markdown:
+    bench = read(folder) if markdown or json or plot is not None else None
+    if bench is not None and plot is not None:
+        _draw(plot, bench.edits)
+    if bench is not None and markdown:
         from counterflow.bench.report.markdown import markdown as tables
 
-        print(tables(read(folder)))
+        print(tables(bench.edits))
         return
-    page = write(folder, output, pictures)
-    if json:
-        show.as_json({"page": str(page)} | summarise(read(folder)))
+    page = write(folder, output, pictures, bench)
+    if bench is not None and json:
+        show.as_json({"page": str(page)} | summarise(bench))
     else:
         print(page)
 

@@ -58,16 +58,14 @@ class Paired(FlowEdit):
 
     def change(self, run: Run, x: Latent, noises: list[OneLatent], step: Step) -> Latent:
         """FlowEdit's difference, at this step's guidance."""
-        plain = replace(self, source_guidance=1.0, guidance=1.0)
-        left = run.grid.steps - step.index
-        if left <= self.unguided:
-            return FlowEdit.change(plain, run, x, noises, step)
-        scale = run.backbone.guidance(self.guidance)
+        left, scale = run.grid.steps - step.index, run.backbone.guidance(self.guidance)
+        guided = left > self.unguided
         same = left == min(self.n_max, run.grid.steps) and self.source_guidance == self.guidance
-        if not (same and scale.linear):
+        if guided and not (same and scale.linear):
             return super().change(run, x, noises, step)
+        plain = replace(self, source_guidance=1.0, guidance=1.0)
         apart = FlowEdit.change(plain, run, x, noises, step)
-        return scale(apart, 0 * apart)
+        return scale(apart, 0 * apart) if guided else apart
 
     def changed(self, d: Latent) -> Map:
         """0 where the change's length, a mean of 3x3 cells, is `least` or less, 1 from twice it."""

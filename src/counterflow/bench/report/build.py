@@ -39,10 +39,16 @@ INTERVALS = (
 )
 
 
-def report(folder: str | Path, output: str | Path | None = None, pictures: int = PICTURES) -> Path:
+def report(
+    folder: str | Path,
+    output: str | Path | None = None,
+    pictures: int = PICTURES,
+    bench: Bench | None = None,
+) -> Path:
     """Write the page of a results folder, `report.html` in it by default, and return its path.
 
-    `pictures` is how many cases are shown. Raises InputError for a folder without results, for
+    `pictures` is how many cases are shown; `bench` is what the folder holds, if it has been read
+    already. Raises InputError for a folder without results, for
     what is malformed in it, and for an output that is not .html or cannot be written.
     """
     folder = Path(folder)
@@ -51,7 +57,7 @@ def report(folder: str | Path, output: str | Path | None = None, pictures: int =
         raise InputError(f"{path}: name the page .html")
     if pictures < 0:
         raise InputError(f"pictures is 0 or more, not {pictures}")
-    page = build(folder, _own_first(read(folder)), pictures)
+    page = build(folder, _own_first(bench or read(folder)), pictures)
     save_bytes_atomically(path, page.html().encode(errors="replace"))
     return path
 
@@ -60,7 +66,7 @@ def build(folder: Path, bench: Bench, pictures: int = PICTURES) -> Page:
     """The page of what `results.read` found in `folder`. Raises InputError as `report` does."""
     if not any(method.results for method in bench.methods):
         raise InputError(f"{folder} holds no result yet; run the benchmark into it first")
-    edits = replace(bench, methods=tuple(m for m in bench.methods if m.compensated is None))
+    edits = bench.edits
     reconstructions = [m for m in bench.methods if m.compensated is not None]
     cases = worst_first(edits)
     name = NAMES.get(bench.cases, bench.cases)

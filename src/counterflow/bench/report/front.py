@@ -23,8 +23,9 @@ def front(bench: Bench) -> list[Section]:
         return []
     panels, rows = [], []
     # Who edits nothing keeps everything.
-    success = {m.name: estimate(m.results, "success") for m in methods}
-    editing = [m for m in methods if (made := success[m.name]) is None or made >= 0.5]
+    editing = [
+        m for m in methods if (made := estimate(m.results, "success")) is None or made >= 0.5
+    ]
     fronts = {name: best(editing, name) for name in names}
     for name in names:
         points = [

@@ -32,7 +32,7 @@ def markdown(bench: Bench) -> str:
     for method in methods:
         parts = [[r for r in method.results if r.category == kind] for kind in kinds]
         cell = [_text(estimate(part, "success"), Column.of("success")) for part in parts]
-        by_kind.append([f"`{method.name.partition(',')[0]}`", *cell])
+        by_kind.append([_name(method.name), *cell])
     return f"{_table(whole)}\n\n{_table(by_kind)}"
 
 
