@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from counterflow.controls.features import Features
 from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
 from counterflow.errors import InputError
@@ -44,8 +45,7 @@ def made_by(
 ) -> tuple[Inversion, list[Any]]:
     inversion = editor.invert(render(SCENE), SOURCE, how, seed=SEED)
     if budget is not None:
-        inversion.features.clear()
-        inversion.features.budget = budget
+        inversion.features = Features(budget)
     mask = MASK if masked else None
     return inversion, editor.edit_batch(inversion, TARGETS, mask=mask, seed=SEED, **options)
 

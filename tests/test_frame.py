@@ -301,7 +301,7 @@ def test_features_recorded_while_inverting_serve_the_edit(
     }
     edits = editor.edit_batch(inversion, THREE)
     assert [edit.forwards for edit in edits] == [10, 10, 10]
-    inversion.features.clear()
+    inversion.features = Features()
     again = editor.edit_batch(inversion, THREE)
     assert [edit.forwards for edit in again] == [15, 10, 10]
     for a, b in zip(edits, again, strict=True):

@@ -65,7 +65,9 @@ def test_what_methods_of_the_field_need_is_stored(
     a, b = (one.edit(each, TARGETS[0]) for each in (inversion, loaded))
     assert distance(a.latent, b.latent) <= (0.05 if half else 2e-5)
     more = {"rf-solver": 4, "fireflow": 2}.get(how.name, 0)
-    assert b.forwards - a.forwards == more and one.edit(loaded, TARGETS[0]).forwards == a.forwards
+    assert b.forwards - a.forwards == more
+    again = [one.edit(each, TARGETS[0]).forwards for each in (inversion, loaded)]
+    assert again[0] == again[1] <= a.forwards
     for k in range(known.first, known.grid.steps):
         assert distance(got.asked(k), known.asked(k)) <= (0.01 if half else 0)
 

@@ -74,7 +74,7 @@ def test_what_was_asked_otherwise_is_asked_again(one: Editor) -> None:
     mask = np.zeros(PICTURE.size[::-1], bool)
     mask[:64] = True
     assert one.edit(inversion, TARGETS[1], mask=mask).forwards == 7
-    inversion.forget(inversion.method)
+    inversion.forget()
     assert one.edit(inversion, TARGETS[0]).forwards == 14
 
 

@@ -30,6 +30,8 @@ OneLatent = Float[Tensor, "1 channels height width"]
 Branch = Literal["source", "target", "negative"]
 """Whose prompt a forward has; the negative prompt is the unconditional one."""
 Stage = Literal["invert", "edit", "generate"]
+Half = Literal["conditional", "unconditional"]
+"""Which of the two forwards of a guided velocity."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def compare(
             if inversion is None:
                 inversion = editor.invert(picture, source, how, seed=seed)
                 inversions[how.sharing_key] = inversion
-            inversion.forget(how)
+            inversion.forget()
             edit = editor.edit(inversion, target, how, mask=mask, seed=seed)
         except CounterflowError as error:
             yield Compared(each.name, each.title, how, error=str(error))

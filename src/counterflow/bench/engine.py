@@ -95,8 +95,8 @@ class Engine:
         except (CounterflowError, RuntimeError) as error:
             yield from (Outcome(job, error=_one_line(error)) for job in task)
             return
-        for condition, jobs in groupby(task, key=lambda job: job.condition):
-            inversion.forget(condition.method)
+        for _, jobs in groupby(task, key=lambda job: job.condition):
+            inversion.forget()
             for job in jobs:
                 try:
                     yield self._outcome(job, inversion)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from counterflow.backbones.base import Site
-from counterflow.controls.features import Half
 from counterflow.controls.rows import RowMap, replace_rows
-from counterflow.flow import Stage, Step, within
+from counterflow.flow import Half, Stage, Step, within
 from counterflow.kinds import Window
 
 

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from counterflow.backbones.base import Backbone, Site
 from counterflow.backbones.hooks import hooked
-from counterflow.controls.features import Features, Half
+from counterflow.controls.features import Features
 from counterflow.controls.rows import RowMap
-from counterflow.flow import Branch, Step
+from counterflow.flow import Branch, Half, Step
 
 
 @runtime_checkable

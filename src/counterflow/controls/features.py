@@ -8,16 +8,12 @@ So an edit finds what the inversion or an edit before it asked, whatever method 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 from torch import Tensor
 
 from counterflow.backbones.base import Site
-from counterflow.flow import Step
-
-Half = Literal["conditional", "unconditional"]
-"""Which of the two forwards of a guided velocity."""
-
+from counterflow.flow import Half, Step
 
 Evaluation = tuple[str, int, int]
 """Stage, interval and number within it: which evaluation of the source features are of."""
@@ -51,6 +47,8 @@ class Features:
     size: int = 0
     seen: Tensor | None = None
     """`[image tokens, text rows]`: mean attention of the inversion's evaluations."""
+    lasting: frozenset[Any] = frozenset()
+    """What `forget` keeps: that which the inversion left."""
 
     def put(self, step: Step, site: Site, value: Tensor, half: Half = "conditional") -> None:
         """Remember a copy of the source's features."""
@@ -73,12 +71,19 @@ class Features:
         if question not in self.velocities and self._fits(velocity):
             self.velocities[question] = velocity.detach().clone()
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self.kept.clear()
+    def settle(self) -> None:
+        """What is known by now lasts, and edits add to it."""
+        self.lasting = frozenset((*self.kept, *self.velocities))
+
+    def forget(self) -> None:
+        """Let go of what edits left."""
         self.passing.clear()
-        self.velocities.clear()
-        self.size, self.seen = 0, None
+        self.kept = {key: value for key, value in self.kept.items() if key in self.lasting}
+        known = self.velocities.items()
+        self.velocities = {key: value for key, value in known if key in self.lasting}
+        if not self.lasting:
+            self.seen = None
+        self.size = sum(each.nbytes for each in (*self.kept.values(), *self.velocities.values()))
 
     def end_step(self) -> None:
         """Forget what did not fit the budget."""

@@ -18,6 +18,7 @@ from PIL import Image
 
 from counterflow import images
 from counterflow.backbones.base import Conditioning
+from counterflow.controls.features import Features
 from counterflow.edit import masks, pictures, store
 from counterflow.edit.checks import check_mask, check_seed, chosen, fitting
 from counterflow.edit.generator import Generator
@@ -112,8 +113,7 @@ class Editor(Generator):
         try:
             latents = base.edit(how, run, known)
         except NumericsError:
-            inversion.features.clear()  # they may be what is not finite
-            inversion.residuals.clear()
+            inversion.forget()  # it may be what is not finite
             raise
         if len(run.errors) == run.grid.steps:
             inversion.latent_error = run.errors[run.grid.steps - 1]
@@ -205,7 +205,9 @@ class Editor(Generator):
         """
         stored = store.read(path)
         store.check_model(stored, path, self.backbone)
-        return store.restored(stored, self.backbone, self.embed(stored.prompt))
+        inversion = store.restored(stored, self.backbone, self.embed(stored.prompt))
+        inversion.features.budget = self.keep
+        return inversion
 
     def save(self, inversion: Inversion, path: str | Path, half: bool = False) -> None:
         """Write an inversion as a safetensors file that `open` reads, at half the size if `half`.
@@ -250,12 +252,14 @@ class Editor(Generator):
             how,
             self.backbone.identity,
             recorded=known is not None,
+            features=Features(self.keep),
         )
         if known is None:
             run = self._run("inverting", inversion, how, (), seed, progress)
             run.expected = how.steps - (how.inversion.stop if how.inversion else 0)
             inversion.trajectory = how.invert(run)
             inversion.forwards, inversion.seconds = run.forwards, run.seconds
+            inversion.features.settle()
         return inversion
 
     def _run(
@@ -269,7 +273,6 @@ class Editor(Generator):
     ) -> Run:
         """A run on an inversion's picture, over its own grid or, without one, the method's."""
         known = inversion.trajectory if how.inversion else None
-        inversion.features.budget = self.keep
         return Run(
             self.backbone,
             inversion.image,

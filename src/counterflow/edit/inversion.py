@@ -46,13 +46,12 @@ class Inversion:
     round_trip: Image.Image | None = field(default=None, repr=False)
     """The picture after encoding and decoding; None until `Editor.round_trip` computes it."""
 
-    def forget(self, how: Method) -> None:
+    def forget(self) -> None:
         """Let go of what edits left, so that the next one's costs are those of its method alone.
 
-        What its own inversion recorded stays.
+        What the inversion recorded stays.
         """
-        if not how.records:
-            self.features.clear()
+        self.features.forget()
         self.residuals.clear()
 
     @property

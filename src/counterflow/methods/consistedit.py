@@ -18,8 +18,7 @@ from typing import Any
 from counterflow.backbones.base import Backbone
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
-from counterflow.controls.features import Half
-from counterflow.flow import Latent, OneLatent, Step
+from counterflow.flow import Half, Latent, OneLatent, Step
 from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Inverting
 from counterflow.methods.looking import Looking

@@ -15,9 +15,8 @@ from counterflow.backbones.base import Backbone
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
 from counterflow.controls.blend import blend
-from counterflow.controls.features import Half
 from counterflow.controls.tokens import outside_tokens
-from counterflow.flow import Latent, OneLatent, Step
+from counterflow.flow import Half, Latent, OneLatent, Step
 from counterflow.kinds import Flag, Integer, Number
 from counterflow.methods.base import Inverting
 from counterflow.methods.run import Run

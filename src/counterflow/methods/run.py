@@ -115,14 +115,17 @@ class Run:
 
         All rows go through the network together, at most `rows` at once, source rows first:
         so targets may take the features that the source's rows give in the same forward. A
-        source that was asked the same before is not asked again, if no control lacks its features.
+        source that was asked the same before is not asked again by an edit, if no control lacks
+        its features.
         """
-        kept = self.session.features
+        kept, edits = self.session.features, step.stage == "edit"
         questions = {id(q): q.question(step) for q in queries if q.wanted and q.shared}
         known = {
             id(q): kept.velocities[questions[id(q)]]
             for q in queries
-            if questions.get(id(q)) in kept.velocities and not self.lacks(step, q.features)
+            if edits
+            and questions.get(id(q)) in kept.velocities
+            and not self.lacks(step, q.features)
         }
         wanted = (q for q in queries if q.wanted and id(q) not in known)
         asked = sorted(wanted, key=lambda q: q.branch != "source")

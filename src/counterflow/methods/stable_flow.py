@@ -19,8 +19,7 @@ import torch
 from counterflow.backbones.base import Backbone
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
-from counterflow.controls.features import Half
-from counterflow.flow import Latent, Step
+from counterflow.flow import Half, Latent, Step
 from counterflow.kinds import Flag, Integer, Number, Numbers
 from counterflow.methods.base import EULER, Inverting, Method
 from counterflow.methods.run import Run
