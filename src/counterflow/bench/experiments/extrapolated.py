@@ -27,12 +27,13 @@ def conditions(steps: int) -> dict[str, Condition]:
 
 
 def verdict(answers: Answers) -> Verdict:
-    mean, worst = (answers.difference("extrapolated", "paper", each) for each in FIGURES)
+    parts = {each: answers.difference("extrapolated", "paper", each) for each in FIGURES}
+    mean, worst = parts.values()
     return Verdict(
-        "An extrapolated guess leaves a smaller residual than three iterations.",
-        base.below(mean),
-        f"Mean residual of the steps {base.in_words(mean, digits=4)}, that of the worst step "
-        f"{base.in_words(worst, digits=4)}.",
+        "An extrapolated guess leaves a smaller residual than three iterations, on the mean of the "
+        "steps and in the worst.",
+        base.all_of(base.below(mean), base.below(worst)),
+        f"Residual {base.in_words(mean, digits=4)}, worst step {base.in_words(worst, digits=4)}.",
     )
 
 
