@@ -74,7 +74,16 @@ def directedit(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> 
 
 
 def paired(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> float:
-    change = flowedit(v, x, s, how, draw) - x
+    z, g = x, 0.0
+    for a, b in pairwise(s):
+        noisy = (1 - a) * x + a * draw()
+        there = z + noisy - x
+        apart = v(there, TARGET) - v(noisy, SOURCE)
+        if how.guidance != 1:
+            g = g or how.guidance * min(2.0, max(1.0, math.sqrt(how.clear / abs(apart))))
+            apart = g * apart - (g - 1) * (v(there, NEGATIVE) - v(noisy, NEGATIVE))
+        z += (b - a) * apart
+    change = z - x
     return x + min(1.0, max(0.0, abs(change) / how.least - 1) if how.least else 1.0) * change
 
 

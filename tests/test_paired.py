@@ -20,29 +20,35 @@ from tools import SCENE, SOURCE, TARGETS, distance
 
 def by_hand(editor: Editor, x: Tensor, target: str, how: Any, seed: int) -> Tensor:
     """Single rows, and the smoothing cell by cell."""
-    draw, z = draws(x, seed), x
+    draw, z, scale = draws(x, seed), x, 0.0
     sigmas = levels(editor, how)
     for k, (s, following) in enumerate(pairwise(sigmas)):
-        if k < how.steps - how.n_max:
-            continue
-        q = (1 - s) * x + s * draw()
-        scales = (how.guidance, how.source_guidance) if k < how.steps - how.unguided else (1, 1)
-        v_t = velocity(editor, z + q - x, s, target, scales[0])
-        z = z + (following - s) * (v_t - velocity(editor, q, s, SOURCE, scales[1]))
+        q, guided = (1 - s) * x + s * draw(), how.guidance != 1
+        if k == 0 and guided:
+            apart = velocity(editor, q, s, target, 1) - velocity(editor, q, s, SOURCE, 1)
+            scale = how.guidance * min(2, max(1, (how.clear / float(near(apart).max())) ** 0.5))
+        g = scale if guided else 1.0
+        v_t = velocity(editor, z + q - x, s, target, g)
+        z = z + (following - s) * (v_t - velocity(editor, q, s, SOURCE, g))
     if not how.least:
         return z
     d = z - x
+    return x + d * (near(d) / how.least - 1).clamp(0, 1)
+
+
+def near(d: Tensor) -> Tensor:
+    """The lengths of the cells of `[1, c, h, w]`, each a mean of it and its neighbours."""
     length = d.square().sum(1).sqrt()[0]
     rows, columns = length.shape
+    found = torch.zeros(rows, columns)
     for i in range(rows):
         for j in range(columns):
-            near = [
+            found[i, j] = sum(
                 length[min(max(i + m, 0), rows - 1), min(max(j + n, 0), columns - 1)]
                 for m in (-1, 0, 1)
                 for n in (-1, 0, 1)
-            ]
-            d[..., i, j] *= min(1.0, max(0.0, float(sum(near)) / 9 / how.least - 1))
-    return x + d
+            )
+    return found / 9
 
 
 def levels(editor: Editor, how: Any) -> list[float]:
@@ -64,10 +70,11 @@ def levels(editor: Editor, how: Any) -> list[float]:
     [
         ({"least": 0.0}, (14, 7)),
         ({"least": 0.02, "steps": 3, "begin": 0.6}, (10, 5)),
-        ({"guidance": 1.0, "source_guidance": 1.0, "least": 0.01}, (8, 4)),
-        ({"guidance": 3.0, "source_guidance": 3.0, "unguided": 2, "least": 0.1}, (10, 5)),
-        ({"guidance": 3.0, "least": 0.1}, (16, 8)),
-        ({"n_max": 2, "least": 0.1}, (6, 3)),
+        ({"guidance": 1.0, "least": 0.01}, (8, 4)),
+        ({"guidance": 3.0, "steps": 1, "least": 0.1}, (2, 1)),
+        ({"guidance": 1.5, "least": 0.1, "clear": 0.0}, (14, 7)),
+        ({"steps": 2, "clear": 0.5}, (6, 3)),
+        ({"clear": 100.0, "least": 0.0}, (14, 7)),
     ],
     ids=str,
 )

@@ -1,7 +1,7 @@
 """What is kept of a source, so that it is computed once: features and velocities.
 
 Features are what a control took from the source's rows, known by the evaluation and the site.
-Velocities are known by all that decides them beside the prompt: noise level, guidance and latent.
+Velocities, under the source's or the empty prompt, are known by all that decides them beside it.
 So an edit finds what the inversion or an edit before it asked, whatever method that was.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from counterflow.backbones.base import Site
-from counterflow.flow import Half, Step
+from counterflow.flow import Branch, Half, Step
 
 Evaluation = tuple[str, int, int]
 """Stage, interval and number within it: which evaluation of the source features are of."""
@@ -27,8 +27,8 @@ def evaluation(step: Step) -> Evaluation:
 KEEP = 2 << 30
 """Bytes that are kept of a picture, unless the editor is told otherwise."""
 
-Question = tuple[float, float, bytes]
-"""Noise level, scale of guidance, and a digest of the latent that the source is asked at."""
+Question = tuple[Branch, float, float, bytes]
+"""Whose prompt, noise level, scale of guidance, and a digest of the latent that is asked at."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Features:
         return self.passing.get(key, self.kept.get(key))
 
     def answer(self, question: Question, velocity: Tensor) -> None:
-        """Remember a copy of the source's guided velocity."""
+        """Remember a copy of a guided velocity."""
         if question not in self.velocities and self._fits(velocity):
             self.velocities[question] = velocity.detach().clone()
 

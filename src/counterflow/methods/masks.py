@@ -6,7 +6,15 @@ from jaxtyping import Float
 from torch import Tensor, quantile
 from torch.nn.functional import max_pool2d
 
+from counterflow.controls.blend import smoothed
+from counterflow.flow import Latent
+
 Map = Float[Tensor, "batch 1 height width"]
+
+
+def lengths(d: Latent) -> Map:
+    """How long each cell of a difference is, the mean of 3x3 cells."""
+    return smoothed(d.norm(dim=1, keepdim=True))
 
 
 def scaled(values: Map, least: float) -> Map:

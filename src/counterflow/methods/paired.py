@@ -1,43 +1,47 @@
-"""Paired: FlowEdit in few steps, both prompts guided alike, begun below pure noise.
+"""Paired: FlowEdit in few steps, both prompts guided alike, small changes more than large ones.
 
 Ours, after FlowEdit (arXiv 2412.08629), by what was measured on the bundled model
 (docs/decisions/0024). Source and target are asked at the same noise and guided by the same scale,
 so that what guidance does to any picture cancels. The noise levels are even parts of the model's
 own schedule from `begin` down: above it the place of things is lost, and a pipeline's own last
-interval is a sliver that costs as much as any. In the first step, where both are still the same
-picture, what the empty prompt says of them cancels and is not asked. At the end cells that hardly
-changed are the picture's own. Equal prompts give the picture back exactly. It is bad at poses,
-which leave blurred remnants, and at expressions, of which one in eight stays.
+interval is a sliver that costs as much as any. In the first step both are still the same picture:
+what the empty prompt says cancels and is not asked, and how far the prompts are apart tells how
+much guidance the edit needs. At the end cells that hardly changed are the picture's own. Equal
+prompts give the picture back exactly. It is bad at poses, which leave blurred remnants.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from torch import Tensor
 
 from counterflow.backbones.base import Backbone
-from counterflow.controls.blend import smoothed
 from counterflow.flow import Grid, Latent, OneLatent, Step
 from counterflow.kinds import Integer, Number
-from counterflow.methods.flowedit import FlowEdit
-from counterflow.methods.masks import Map
+from counterflow.methods.base import Method
+from counterflow.methods.masks import lengths
 from counterflow.methods.run import Run
 from counterflow.settings import setting
 
 
 @dataclass(frozen=True)
-class Paired(FlowEdit):
-    """FlowEdit's `z += ds * (v_t - v_s)`, and at the end `image + M * (z - image)`."""
+class Paired(Method):
+    """`z += ds * (v_t - v_s)`, both guided by `g`, and at the end `image + M * (z - image)`."""
 
     name = "paired"
     title = "Paired"
     paper = "Counterflow, after FlowEdit, arXiv 2412.08629"
 
     steps: int = setting(4, Integer(1, 1000), "Steps of the grid, N.")
-    n_max: int = setting(1000, Integer(1, 1000), "How many last steps are made, of N at most.")
-    source_guidance: float = setting(2.0, Number(0, 100), "Guidance under the source prompt.")
-    guidance: float = setting(2.0, Number(0, 100), "Guidance under the target prompt.")
-    unguided: int = setting(0, Integer(0, 1000), "How many last steps go without guidance.")
+    guidance: float = setting(2.0, Number(0, 100), "Least guidance, under both prompts.")
     begin: float = setting(0.8, Number(0.01, 1), "Noise level where the edit begins.")
+    clear: float = setting(
+        3.5,
+        Number(0, 100),
+        "Largest difference of the prompts in the first step below which guidance grows, by the "
+        "root of the ratio and at most twofold; 0 leaves it as it is.",
+    )
     least: float = setting(
         0.3, Number(0, 100), "Change of a latent cell that is undone; twice as much is kept whole."
     )
@@ -47,26 +51,30 @@ class Paired(FlowEdit):
         return backbone.grid(100, size).even(self.steps, self.begin)
 
     def step(
-        self, run: Run, known: None, x: Latent, noises: list[OneLatent], step: Step
-    ) -> tuple[Latent, list[OneLatent]]:
-        """FlowEdit's, and after the last one what hardly changed is undone."""
-        x, noises = super().step(run, known, x, noises, step)
+        self, run: Run, known: None, x: Latent, g: Tensor | None, step: Step
+    ) -> tuple[Latent, Tensor | None]:
+        """The state is the guidance of each target, None before it is known."""
+        z, guidance = run.noised(run.noise(), step.sigma), run.backbone.guidance(self.guidance)
+        alone = guidance.linear and guidance.forwards == 2  # the empty prompt is asked by itself
+        scale, empty = (1.0 if alone else self.guidance), alone and g is not None
+        places = z, x + z - run.image
+        asked = run.of_source(places[0], scale), run.of_target(places[1], scale)
+        source, target, *rest = run.velocities(step, *asked, *map(run.of_negative, places * empty))
+        change = target - source
+        if alone:
+            g = self.scale(change) if g is None else g
+            change = g * change - (g - 1) * (rest[1] - rest[0] if rest else 0)
+        x = x + run.grid.width(step.index) * change
         if step.index == run.grid.steps - 1 and self.least:
-            run.found.append(self.changed(x - run.image))
+            run.found.append((lengths(x - run.image) / self.least - 1).clamp(0, 1))
             x = run.image + run.found[-1] * (x - run.image)
-        return x, noises
+        return x, g
 
-    def change(self, run: Run, x: Latent, noises: list[OneLatent], step: Step) -> Latent:
-        """FlowEdit's difference, at this step's guidance."""
-        left, scale = run.grid.steps - step.index, run.backbone.guidance(self.guidance)
-        guided = left > self.unguided
-        same = left == min(self.n_max, run.grid.steps) and self.source_guidance == self.guidance
-        if guided and not (same and scale.linear):
-            return super().change(run, x, noises, step)
-        plain = replace(self, source_guidance=1.0, guidance=1.0)
-        apart = FlowEdit.change(plain, run, x, noises, step)
-        return scale(apart, 0 * apart) if guided else apart
+    def scale(self, change: Latent) -> Tensor:
+        """Guidance by the first step's largest difference, `[targets, 1, 1, 1]`."""
+        most = lengths(change).amax((1, 2, 3), keepdim=True).clamp_min(1e-9)
+        return self.guidance * (self.clear / most).sqrt().clamp(1, 2)
 
-    def changed(self, d: Latent) -> Map:
-        """0 where the change's length, a mean of 3x3 cells, is `least` or less, 1 from twice it."""
-        return (smoothed(d.norm(dim=1, keepdim=True)) / self.least - 1).clamp(0, 1)
+    def outside(self, run: Run, known: None, g: Tensor | None, k: int) -> OneLatent:
+        """The picture."""
+        return run.image

@@ -32,10 +32,10 @@ class Query:
 
     @property
     def shared(self) -> bool:
-        """Whether another edit may ask the same: the one source, by its own features."""
-        return self.branch == "source" and len(self.x) == 1 and self.recalled is None
+        """Whether another edit may ask the same: of one latent, not under a target's prompt."""
+        return self.branch != "target" and len(self.x) == 1 and self.recalled is None
 
     def question(self, step: Step) -> Question:
-        """All that decides the answer, beside the prompt."""
+        """All that decides the answer, beside the prompts."""
         latent = self.x.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-        return step.sigma, self.guidance.scale, blake2b(latent).digest()
+        return self.branch, step.sigma, self.guidance.scale, blake2b(latent).digest()

@@ -52,9 +52,7 @@ PMI: dict[str, Values] = {
 OWN: dict[str, dict[str, Values]] = {
     "paired": {
         "steps": (2, 3, 4, 5, 6, 8),
-        "n_max": (1000,),
-        "source_guidance": (alike,),
-        "unguided": (0, 0, 1, 2),
+        "clear": (0.0, 2.5, 3.5),
         "begin": (0.7, 0.75, 0.8, 0.85, 0.9),
         "least": (0.0, 0.2, 0.3, 0.5),
     },
