@@ -43,7 +43,7 @@ class Paired(Method):
         "root of the ratio and at most twofold; 0 leaves it as it is.",
     )
     least: float = setting(
-        0.3, Number(0, 100), "Change of a latent cell that is undone; twice as much is kept whole."
+        0.4, Number(0, 100), "Change of a latent cell that is undone; twice as much is kept whole."
     )
 
     def grid(self, backbone: Backbone, size: tuple[int, int]) -> Grid:
