@@ -31,6 +31,7 @@ from counterflow.trust.calibration import (
     Calibration,
     Places,
     Unlike,
+    find,
 )
 from counterflow.trust.fit import LEVELS, SEED, fit
 from counterflow.trust.logistic import FARTHEST, Logistic, Scale
@@ -237,6 +238,12 @@ REPORT = Report(True, 0.4, 0.5, [], {}, {}, "paired", (128, 128), (128, 128), 5)
     ("changes", "edit", "expected"),
     [
         ({}, (0.97, 0.95), "Expect success 97 %, preservation 95 %."),
+        (
+            {"picture": 2.0},
+            (0.8, 0.07),
+            "The picture is unlike what this model draws, and the edit is likely to change more "
+            "than it should (success 80 %, preservation 7 %).",
+        ),
         ({}, (0.3, 0.9), "The edit is likely to fail (success 30 %, preservation 90 %)."),
         (
             {"picture": 2.0, "sentence": 2.0},
@@ -258,8 +265,20 @@ def test_the_sentence(changes: dict[str, Any], edit: tuple[Any, Any], expected: 
     report = replace(REPORT, edits=[Expectation("a cat", *edit)], **changes)
     assert sentence(report) == expected
     assert sentence(report, 0, "paired") == expected
-    named = "by the method paired" in sentence(report, 0, "ftedit")
-    assert named == (edit[0] is not None), "of another method it names the one it knows"
+    for other in ("ftedit", "paired,steps=1"):
+        named = "by paired as it comes" in sentence(report, 0, other)
+        assert named == (edit[0] is not None), "of another method it names the one it knows"
+
+
+def test_a_picture_that_the_model_decoded_is_not_unlike() -> None:
+    """Its round trip is better than any; the usual one stands for it, and nothing else changes."""
+    shipped = find("toybox@0028174458b9")
+    assert shipped is not None
+    scale = shipped.picture.scale
+    row = dict(zip(scale.names, scale.centre, strict=True))
+    row |= {"contradiction": shipped.usual["contradiction"].values[25]}
+    assert shipped.beyond(row | {"round trip": EXACT})[0] < 1
+    assert shipped.beyond(row | {"round trip": 10.0})[0] > UNLIKE
 
 
 def test_what_is_said_of_picture_and_sentence_alone() -> None:

@@ -277,7 +277,8 @@ def _memory(editor: Editor, method: Method, case: SceneEdit, meter: Meter) -> di
 
 
 def _time(editor: Editor, method: Method, costs: Costs, case: SceneEdit) -> None:
-    """A run, and then its bare forwards."""
+    """A run that nothing is known to, and then its bare forwards."""
+    editor = Editor(editor.backbone, editor.rows, editor.keep)
     costs.meter = meter = Meter(editor.backbone)
     device = editor.backbone.device
     begin = clock(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from counterflow.cli.options import (
 )
 from counterflow.cli.outputs import check_distinct, check_output, edit_outputs
 from counterflow.errors import InputError
+
+if TYPE_CHECKING:
+    from counterflow.methods.base import Method
 
 
 def register(app: typer.Typer) -> None:
@@ -134,7 +137,9 @@ def edit(
         job.method.check_model(editor.backbone)
         inversion = job.inversion(editor, progress)
         edits, masks, trust = [], [], []
-        expecting = Expecting(editor, target, turns, job.method.name, check and noise_seed is None)
+        expecting = Expecting(
+            editor, target, turns, _titled(job.method), check and noise_seed is None
+        )
         for n, (result, inside, origin) in enumerate(plan.run(job, editor, inversion, progress)):
             trust.append(expecting(origin, n))
             more = plan.record(n) | {"trust": trust[n]}
@@ -165,3 +170,10 @@ def _notice(source: str, targets: list[str]) -> None:
             warnings.warn(
                 "a target equals the source prompt: expect the same picture again", stacklevel=1
             )
+
+
+def _titled(method: Method) -> str:
+    """A method's name, and the settings that are not its own."""
+    from counterflow.methods.registry import changed
+
+    return ",".join([method.name, *(f"{k}={v}" for k, v in changed(method.name, method).items())])

@@ -42,7 +42,10 @@ class Generator:
             raise InputError(f"keep is 0 bytes or more, not {keep}")
         self.backbone, self.rows, self.keep = backbone, rows, keep
         self.negative = backbone.embed("")
-        self._embedded: Recent[str, Conditioning] = Recent(backbone.embed, PROMPTS)
+        self.embedded: Recent[str, Conditioning] = Recent(
+            lambda prompt: self.backbone.embed(prompt), PROMPTS
+        )
+        """A prompt's conditioning; those asked for lately are not made again."""
 
     @classmethod
     def load(
@@ -95,7 +98,7 @@ class Generator:
 
         Prompts asked for lately are not embedded again.
         """
-        conditioning = self._embedded(prompt)
+        conditioning = self.embedded(prompt)
         for tokenizer, rest in conditioning.cut.items():
             what = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
             warnings.warn(f"{what}; not seen: {shorten(rest, 200)!r}", stacklevel=3)

@@ -23,6 +23,8 @@ SURE = 0.99
 """The most that a probability is: a few hundred trials know no more."""
 CONTRADICTION = "contradiction"
 """The figure that tells a wrong sentence: `counterflow.trust.report.of_fit`."""
+ROUND_TRIP = "round trip"
+"""The figure of the autoencoder alone."""
 JUDGE = "judge"
 """How surely the judge, whose readings the probabilities are of, reads the source."""
 UNLIKE = 1.75
@@ -100,13 +102,21 @@ class Calibration:
 
     def seen(self, row: Figures) -> dict[str, float]:
         """The figures, and the logarithm of how unlike usual pictures they are."""
+        row = self.capped(row)
         return dict(row) | {"unlike": float(np.log(self.picture([row])[0] + 1e-6))}
 
     def beyond(self, row: Figures) -> tuple[float, float]:
         """How unlike usual ones picture and sentence are: 1 as one in fifty, from `UNLIKE` on
         none."""
         sentence = self.usual[CONTRADICTION].beyond(row[CONTRADICTION])
-        return self.picture.beyond(row), sentence
+        return self.picture.beyond(self.capped(row)), sentence
+
+    def capped(self, row: Figures) -> Figures:
+        """With the usual round trip for a better one: a picture that the model decoded has that."""
+        places = self.usual.get(ROUND_TRIP)
+        if places is None or row.get(ROUND_TRIP, 0.0) <= places.values[-1]:
+            return row
+        return dict(row) | {ROUND_TRIP: places.values[len(places.values) // 2]}
 
     def doubts(self, row: Figures) -> bool:
         """Whether picture or sentence is unlike the usual ones."""

@@ -24,7 +24,7 @@ class Expecting:
     turns: bool = False
     """Whether each target has a picture of its own, the edit before it."""
     method: str = ""
-    """The method that makes the edits."""
+    """The method that makes the edits, and after its name any settings that are not its own."""
     wanted: bool = True
     """False: only the working size is told."""
     _report: Report | None = field(default=None, init=False)

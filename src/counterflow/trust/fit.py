@@ -49,7 +49,7 @@ def fit(editor: Editor, inversion: Inversion, targets: list[str]) -> Fit:
     nothing of the inversion changes.
     """
     backbone, image = editor.backbone, inversion.image
-    prompts = [backbone.embed(target) for target in targets]
+    prompts = [editor.embedded(target) for target in targets]
     run = Run(
         backbone,
         image,

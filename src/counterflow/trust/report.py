@@ -18,13 +18,20 @@ from counterflow.edit.pictures import to_picture
 from counterflow.metrics import psnr
 from counterflow.toybox.judge import Judge
 from counterflow.toybox.judge import load as load_judge
-from counterflow.trust.calibration import CONTRADICTION, JUDGE, UNLIKE, Calibration, find
+from counterflow.trust.calibration import (
+    CONTRADICTION,
+    JUDGE,
+    ROUND_TRIP,
+    UNLIKE,
+    Calibration,
+    find,
+)
 from counterflow.trust.fit import LEVELS, Fit, fit
 from counterflow.trust.noise import noise_statistics
 
 LIKELY = 0.5
 """Probability below which an edit is called likely to fail."""
-UNKNOWN = "Not calibrated for this model: run counterflow calibrate."
+UNKNOWN = "Not calibrated for this model: run counterflow calibrate --prompts."
 EXACT = 60.0
 """dB of a round trip that is counted as no more: that of a decoded picture is near infinite."""
 METHOD, STEPS = "euler", 10
@@ -34,7 +41,7 @@ METHOD, STEPS = "euler", 10
 MEANINGS = {
     "round trip": "dB: the picture through the autoencoder and back",
     "error": "log squared error of the velocity under the empty prompt, at this noise level",
-    "gain": "by how much the source sentence makes its log smaller",
+    "gain": "how much smaller that log is under the source sentence",
     CONTRADICTION: "log of how much larger the sentence makes it, where it does",
     JUDGE: "how surely the judge of the bundled world reads the picture: its energy",
     "noise mean": "of the inverted noise; 0 of the model's own",
@@ -146,7 +153,7 @@ def figures(
     before = images.resize(inversion.picture, inversion.size)
     after = to_picture(editor.backbone, inversion.image, inversion.size)
     likeness = psnr(np.asarray(before.convert("RGB")), np.asarray(after))
-    shared = {"round trip": min(likeness or EXACT, EXACT)} | of_fit(made)
+    shared = {ROUND_TRIP: min(likeness or EXACT, EXACT)} | of_fit(made)
     if judge is not None:
         shared[JUDGE] = judge.energy(inversion.picture)
     own = [shared | of_target(made, n) for n in range(len(targets))]
@@ -192,7 +199,8 @@ def inverted_noise(editor: Editor, picture: Image.Image, prompt: str) -> dict[st
 def sentence(report: Report, n: int = 0, method: str = "") -> str:
     """What edit `n` can be expected to be, in one plain sentence.
 
-    It names the method that the probabilities are of where the edit's `method` is another.
+    It names the method that the probabilities are of where the edit's `method` is another, or has
+    other settings, of which it then says more than the name.
     """
     if not report.calibrated:
         return UNKNOWN
@@ -201,10 +209,11 @@ def sentence(report: Report, n: int = 0, method: str = "") -> str:
         return overall(report)
     chances = f"success {edit.success:.0%}, preservation {edit.preserved:.0%}".replace("%", " %")
     if method not in ("", report.method):
-        chances += f" by the method {report.method}"
-    if edit.success >= LIKELY:
+        chances += f" by {report.method} as it comes"
+    if edit.success >= LIKELY and edit.preserved >= LIKELY:
         return f"{subject}; expect {chances}." if subject else f"Expect {chances}."
-    return f"{subject + ', and the' if subject else 'The'} edit is likely to fail ({chances})."
+    what = "change more than it should" if edit.success >= LIKELY else "fail"
+    return f"{subject + ', and the' if subject else 'The'} edit is likely to {what} ({chances})."
 
 
 def overall(report: Report) -> str:
