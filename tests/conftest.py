@@ -16,8 +16,8 @@ from counterflow.backbones.sd3 import SD3
 from counterflow.edit.editor import Editor
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
-from families import TINY
-from families import sd3 as tiny_pipeline
+from tiny import TINY
+from tiny.sd3 import sd3 as tiny_pipeline
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 settings.register_profile("no deadline", deadline=None)  # seconds here are noise

@@ -16,7 +16,8 @@ from counterflow.backbones.registry import adapter_of, load_backbone
 from counterflow.bench.vital import bypassed
 from counterflow.edit.editor import Editor
 from counterflow.prompts import tokenize_inside
-from families import TINY, qwen_tokenizer
+from tiny import TINY
+from tiny.parts import qwen_tokenizer
 from tools import SOURCE, TARGETS, distance, noise
 
 

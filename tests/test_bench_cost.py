@@ -10,7 +10,7 @@ import torch
 from counterflow.backbones.registry import load_adapter
 from counterflow.bench.cost import ALL, Meter, measure, methods, peak
 from counterflow.edit.editor import Editor
-from families import TINY
+from tiny import TINY
 from tools import TARGETS, distance, inverted, watched
 from tools import Meter as Told
 

@@ -22,7 +22,7 @@ from counterflow.controls.base import attach
 from counterflow.edit.editor import Editor
 from counterflow.errors import ModelError
 from counterflow.toybox.render import render
-from families import TINY
+from tiny import TINY
 from tools import SCENE, SOURCE, TARGETS, distance, noise
 
 BACKEND = "aot_eager"

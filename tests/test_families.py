@@ -23,7 +23,7 @@ from counterflow.errors import InputError
 from counterflow.flow import Step
 from counterflow.methods.registry import METHODS, method
 from counterflow.toybox.render import render
-from families import TINY
+from tiny import TINY
 from tools import MOVING, SCENE, SOURCE, TARGETS, distance, hooks, inverted, mapped, noise, watched
 
 HERE = Step(1, 4, 0.7)

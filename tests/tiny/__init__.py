@@ -1,0 +1,11 @@
+"""A tiny pipeline of random weights for each family, and how its own call is asked for latents.
+
+A file for each family, with its entries of `TINY`.
+"""
+
+from __future__ import annotations
+
+from tiny import flux, qwen_image, sd3, z_image
+from tiny.parts import Tiny
+
+TINY: dict[str, Tiny] = sd3.TINY | flux.TINY | z_image.TINY | qwen_image.TINY

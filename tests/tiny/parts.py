@@ -1,0 +1,89 @@
+"""What tiny pipelines share: words, an autoencoder, tokenizers, and what the suite asks of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import Qwen2Tokenizer
+
+from counterflow.toybox.captions import caption
+from counterflow.toybox.scene import sample
+
+Own = Callable[[Any, Sequence[str], Tensor, float, dict[str, Any]], Tensor]
+"""Latents `[b, c, h, w]` of a pipeline's own call from prompts, noise, guidance and options."""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A pipeline of a family."""
+
+    family: str
+    build: Callable[[], Any] = field(repr=False)
+    own: Own = field(repr=False)
+    forwards: int = 2
+    """For a guided velocity."""
+    text: str = "encoder_hidden_states"
+    """Name of the conditioning's tensor that is the text stream."""
+
+
+@cache
+def captions() -> list[str]:
+    return [caption(sample(i)) for i in range(300)]
+
+
+def autoencoder() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=1.5,
+        shift_factor=0.06,
+    )
+
+
+def ready(pipeline: Any) -> Any:
+    """Without a progress bar or dropout."""
+    pipeline.set_progress_bar_config(disable=True)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    return pipeline
+
+
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@cache
+def qwen_tokenizer(length: int, template: str = "") -> Qwen2Tokenizer:
+    """A byte-level tokenizer of Qwen's kind, with a chat's template; it may know another well."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = Qwen2Tokenizer()._tokenizer.pre_tokenizer
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=500, show_progress=False, initial_alphabet=alphabet)
+    learner.train_from_iterator([*captions(), *[template] * 300], trainer)
+    model = json.loads(learner.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(pair) for pair in model["merges"]],
+        eos_token="<|im_end|>",
+        extra_special_tokens=["<|im_start|>"],
+        model_max_length=length,
+    )
+    tokenizer.chat_template = CHAT
+    return tokenizer
