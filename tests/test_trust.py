@@ -14,7 +14,7 @@ from scipy import stats
 
 from counterflow.bench.trust.calibrate import calibrate, evaluate, truth
 from counterflow.bench.trust.measure import Row
-from counterflow.bench.trust.population import KINDS, RIGHT, UNSAID, WRONG, trials
+from counterflow.bench.trust.population import KINDS, PLAIN, RIGHT, WRONG, trials
 from counterflow.bench.trust.scores import auc, calibration_error
 from counterflow.controls.blend import smoothed
 from counterflow.edit.editor import Editor
@@ -218,7 +218,7 @@ def test_a_calibration_tells_what_it_was_made_of(tmp_path: Path) -> None:
 
 
 def test_other_files_are_no_calibrations(tmp_path: Path) -> None:
-    for text in ("", "[]", "{}", '{"version": 0}', '{"version": 1, "model": "a"}'):
+    for text in ("", "[]", "{}", '{"version": 0}', '{"version": 2, "model": "a"}'):
         (tmp_path / "c.json").write_text(text)
         with pytest.raises(InputError, match="calibrate"):
             Calibration.read(tmp_path / "c.json")
@@ -231,7 +231,8 @@ def test_truth() -> None:
     assert found["AUC"] == pytest.approx(2.5 / 3)
 
 
-REPORT = Report(True, 0.4, 0.5, [], {}, {}, "paired", (128, 128), (128, 128), 5)
+SIZES = (128, 128), (128, 128), (128, 128)
+REPORT = Report(True, 0.4, 0.5, [], {}, {}, "paired", *SIZES, 5)
 
 
 @pytest.mark.parametrize(
@@ -254,11 +255,23 @@ REPORT = Report(True, 0.4, 0.5, [], {}, {}, "paired", (128, 128), (128, 128), 5)
         (
             {"sentence": 2.0},
             (0.7, 0.6),
-            "The source sentence does not fit the picture; expect success 70 %, preservation 60 %.",
+            "Picture and source sentence do not fit each other; expect success 70 %, "
+            "preservation 60 %.",
         ),
         ({"calibrated": False}, (None, None), UNKNOWN),
         ({}, (None, None), "Picture and sentence are of the kind that this model knows."),
         ({"picture": 2.0}, (None, None), "The picture is unlike what this model draws."),
+        (
+            {"worked": (144, 112)},
+            (0.97, 0.95),
+            "Expect success 97 %, preservation 95 % at 128x128.",
+        ),
+        (
+            {"picture": 2.0},
+            (None, None, ("helicopter", "pilot")),
+            "This model never learned 'helicopter' and 'pilot': what comes of the edit is not "
+            "known.",
+        ),
     ],
 )
 def test_the_sentence(changes: dict[str, Any], edit: tuple[Any, Any], expected: str) -> None:
@@ -319,8 +332,14 @@ def test_trials_of_each_kind() -> None:
         assert each.picture.size == (128, 128) and each.picture.mode == "RGB"
         if each.kind == WRONG[1]:
             assert each.edit is not None and each.wrong not in each.edit.decided
-            assert getattr(each.edit.source, each.wrong) not in UNSAID
+            assert getattr(each.edit.source, each.wrong) != PLAIN.get(each.wrong)
             assert each.source != each.edit.prompts[0]
+
+
+def test_what_shows_no_scene_is_described_at_length_and_briefly() -> None:
+    made = [each.source.split() for each in trials(60_000, 4, ["cartoon"])]
+    assert min(map(len, made)) <= 5 < max(map(len, made))
+    assert all({"a", "an"} & set(each) for each in made)
 
 
 def test_outcomes() -> None:
@@ -336,3 +355,13 @@ def test_outcomes() -> None:
     assert right.outcome(reading | {changed: Prediction("other", 1.0)}) == (False, True)
     assert foreign.outcome(reading) == (False, False)
     assert right.edit.category in CATEGORIES and sample(60_000).seed == right.edit.source.seed
+
+
+def test_nothing_is_known_of_an_edit_by_words_that_the_model_never_learned() -> None:
+    """On the bundled model: the source is judged as ever, the edit is not. Words that the source
+    has, too, are no change."""
+    editor = Editor.load("toybox", "cpu")
+    inversion = editor.invert(render(SCENE), f"look, {SOURCE}", "paired")
+    known, new = assess(editor, inversion, [TARGETS[0], "a helicopter"]).edits
+    assert known.success is not None and known.unknown == ()
+    assert (new.success, new.preserved, new.unknown) == (None, None, ("helicopter",))

@@ -119,6 +119,7 @@ def test_refusals_before_a_model_loads(picture: Path, model: str, run: Run, tmp_
     refused(run("calibrate", "--seed", str(10**9)), 2, "not fresh")
     refused(run("calibrate", "-o", tmp_path / "c.png"), 2, ".json")
     refused(run("calibrate", "--evaluate", "--model", model), 2, "has no calibration")
+    refused(run("calibrate", "--model", model), 2, "not of the bundled world", "--prompts")
     refused(run("check", tmp_path / "a.safetensors", "--source", "a"), 2, "stored inversion")
     refused(run("check", picture, "--source", " "), 2, "--source is empty")
     refused(run("check", picture, "--source", "a", "--target", " "), 2, "--target is empty")
@@ -138,7 +139,7 @@ def test_the_bundled_model_knows_its_world(run: Run, tmp_path: Path) -> None:
     assert trust["forwards"] == COST and trust["success"] > 0.9 and trust["method"] == "paired"
     wrong = "a purple frog in a room wearing a green hat"
     asked = ["check", tmp_path / "right.png", "--source", wrong]
-    assert "The source sentence does not fit the picture." in run(*asked)[1]
+    assert "Picture and source sentence do not fit each other." in run(*asked)[1]
     asked = ["check", tmp_path / "inverted.png", "--source", PROMPT, "--target", TARGET]
     assert "The picture is unlike what this model draws" in run(*asked)[1]
 

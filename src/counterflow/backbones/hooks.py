@@ -39,7 +39,7 @@ def hooked(sites: Sequence[Site], act: Act) -> Iterator[None]:
             if is_compiled(site.module):
                 acts = _acts[int(getattr(site.module, NUMBER))]
                 acts.append(here)
-                undo.append(acts.clear)
+                undo.append(partial(acts.remove, here))
             else:
                 undo.append(site.module.register_forward_hook(_forward_hook(here)).remove)
         yield

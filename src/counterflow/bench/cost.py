@@ -35,8 +35,7 @@ ALL = "ftedit, all passes"
 """The reference's order of computation."""
 ENCODERS = ("embed", "encode", "decode")
 """Functions of a backbone that are no part of a run's loop."""
-Clock = np.ndarray
-"""Seconds of wall time and of processor time."""
+Clock = np.ndarray  # seconds of wall time and of processor time
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,10 @@ class Meter:
         def held() -> Iterator[None]:
             with steady():
                 self.steady = True
-                yield
-            self.steady = False
+                try:
+                    yield
+                finally:
+                    self.steady = False
 
         changed = {"velocity": noted, "steady": held}
         changed |= {name: self._timed(getattr(backbone, name)) for name in ENCODERS}

@@ -105,7 +105,12 @@ def calibrate(
     if count < 4:
         raise InputError(f"--count is 4 or more, not {count}")
     first = seed if seed is not None else FRESH if evaluated else SEED
-    from counterflow.backbones.registry import check_options, identify
+    from counterflow.backbones.registry import (
+        check_options,
+        identify,
+        known_words,
+        local_folder,
+    )
     from counterflow.edit.checks import check_seed
     from counterflow.toybox.scene import check_fresh
 
@@ -127,6 +132,12 @@ def calibrate(
     if evaluated and known is None:
         raise InputError(
             f"{model} has no calibration: run counterflow calibrate without --evaluate"
+        )
+    folder = local_folder(model)
+    if sentences is None and (folder is None or known_words(folder) is None):
+        raise InputError(
+            f"{model} is not of the bundled world, as it lists no words of it: give --prompts, "
+            "sentences that it can draw"
         )
     with show.progress() as progress:
         editor = Editor.load(model, device, dtype)

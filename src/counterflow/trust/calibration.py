@@ -18,7 +18,7 @@ from counterflow.errors import InputError
 from counterflow.trust.logistic import Figures, Logistic, Scale
 from counterflow.writing import save_bytes_atomically
 
-VERSION = 1
+VERSION = 2
 SURE = 0.99
 """The most that a probability is: a few hundred trials know no more."""
 CONTRADICTION = "contradiction"
@@ -99,6 +99,8 @@ class Calibration:
     preserved: Logistic | None = None
     method: str = ""
     """The method whose edits the two probabilities are of; empty where they are not known."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height at which the model worked on the pictures."""
 
     def seen(self, row: Figures) -> dict[str, float]:
         """The figures, and the logarithm of how unlike usual pictures they are."""
@@ -149,8 +151,9 @@ class Calibration:
                 raise ValueError("another version")
             usual = {name: Places(tuple(each["values"])) for name, each in data["usual"].items()}
             success, preserved = (_logistic(data[name]) for name in ("success", "preserved"))
-            picture, method = _unlike(data["picture"]), data["method"]
-            return cls(data["model"], data["made"], usual, picture, success, preserved, method)
+            picture, (width, height) = _unlike(data["picture"]), map(int, data["size"])
+            told = data["model"], data["made"], usual, picture, success, preserved
+            return cls(*told, data["method"], (width, height))
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} is no calibration of this version ({error}); run counterflow calibrate"

@@ -72,6 +72,8 @@ class Expectation:
     """Probability that all that was to change is as the target says."""
     preserved: float | None
     """Probability that all else is as it was."""
+    unknown: tuple[str, ...] = ()
+    """Words of the target alone that the model never learned: nothing is known of such edits."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Report:
     """Width and height of the picture."""
     worked: tuple[int, int]
     """Width and height at which the model works on it."""
+    measured: tuple[int, int]
+    """Width and height at which the edits were made that the probabilities are of."""
     forwards: int
     """What the report cost."""
     noise: dict[str, float] = field(default_factory=dict)
@@ -120,26 +124,28 @@ def assess(
     judged = known is not None and known.success is not None
     measured = figures(editor, inversion, targets, load_judge() if judged else None)
     noise = of_noise(inversion)
-    picture = words = None
+    picture = fitting = None
     edits = [Expectation(target, None, None) for target in targets]
     places = {}
     if known is not None:
-        picture, words = known.beyond(measured.shared)
+        picture, fitting = known.beyond(measured.shared)
         edits = [
-            Expectation(target, *known.chances(row))
+            Expectation(target, *(known.chances(row) if not new else (None, None)), new)
             for target, row in zip(targets, measured.targets, strict=True)
+            for new in [_never_learned(editor, inversion, target)]
         ]
         places = known.places(measured.shared | noise)
     return Report(
         known is not None,
         picture,
-        words,
+        fitting,
         edits,
         measured.shared,
         places,
         known.method if known else "",
         inversion.picture.size,
         inversion.size,
+        known.size if known else inversion.size,
         measured.forwards,
         noise,
     )
@@ -200,20 +206,31 @@ def sentence(report: Report, n: int = 0, method: str = "") -> str:
     """What edit `n` can be expected to be, in one plain sentence.
 
     It names the method that the probabilities are of where the edit's `method` is another, or has
-    other settings, of which it then says more than the name.
+    other settings, of which it then says more than the name; and their size, where it is another.
     """
     if not report.calibrated:
         return UNKNOWN
     subject, edit = doubt(report), report.edits[n]
+    if edit.unknown:
+        words = " and ".join(map(repr, edit.unknown))
+        return f"This model never learned {words}: what comes of the edit is not known."
     if edit.success is None or edit.preserved is None:
         return overall(report)
     chances = f"success {edit.success:.0%}, preservation {edit.preserved:.0%}".replace("%", " %")
     if method not in ("", report.method):
         chances += f" by {report.method} as it comes"
+    if report.worked != report.measured:
+        chances += " at {}x{}".format(*report.measured)
     if edit.success >= LIKELY and edit.preserved >= LIKELY:
         return f"{subject}; expect {chances}." if subject else f"Expect {chances}."
     what = "change more than it should" if edit.success >= LIKELY else "fail"
     return f"{subject + ', and the' if subject else 'The'} edit is likely to {what} ({chances})."
+
+
+def _never_learned(editor: Editor, inversion: Inversion, target: str) -> tuple[str, ...]:
+    """The unknown words of a target that its source does not have."""
+    before = set(inversion.conditioning.unknown)
+    return tuple(word for word in editor.embedded(target).unknown if word not in before)
 
 
 def overall(report: Report) -> str:
@@ -228,7 +245,7 @@ def doubt(report: Report) -> str:
     if report.picture is not None and report.picture >= UNLIKE:
         return "The picture is unlike what this model draws"
     if report.sentence is not None and report.sentence >= UNLIKE:
-        return "The source sentence does not fit the picture"
+        return "Picture and source sentence do not fit each other"
     return ""
 
 

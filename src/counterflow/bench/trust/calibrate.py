@@ -36,7 +36,8 @@ def calibrate(model: str, rows: Sequence[Row], made: str, judged: bool) -> Calib
     noises = [row.noise for row in right if row.noise]
     usual |= {name: Places.of([each[name] for each in noises]) for name in noises[0]}
     picture = Unlike.of(PICTURE, [row.figures for row in right])
-    plain = Calibration(model, made, usual, picture)
+    size = right[0].size
+    plain = Calibration(model, made, usual, picture, size=size)
     if not judged:
         return plain
     known = [plain.seen(row.figures) for row in rows]
@@ -45,7 +46,7 @@ def calibrate(model: str, rows: Sequence[Row], made: str, judged: bool) -> Calib
         Logistic.fit(scale, known, [getattr(row, name) for row in rows])
         for name in ("success", "preserved")
     )
-    return Calibration(model, made, usual, picture, success, preserved, METHOD)
+    return Calibration(model, made, usual, picture, success, preserved, METHOD, size)
 
 
 def evaluate(calibration: Calibration, rows: Sequence[Row]) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Row:
     success: bool
     preserved: bool
     wrong: str = ""
+    size: tuple[int, int] = (0, 0)
+    """Width and height at which the model worked on it."""
 
 
 def scenes(seed: int, count: int, evaluated: bool) -> tuple[Iterator[Trial], int]:
@@ -84,7 +86,8 @@ def measure(
         noise = {}
         if trial.kind == RIGHT:
             noise = inverted_noise(editor, trial.picture, trial.source)
-        rows.append(Row(trial.kind, found, noise, success, preserved, trial.wrong))
+        outcome = success, preserved, trial.wrong, inversion.size
+        rows.append(Row(trial.kind, found, noise, *outcome))
         if progress is not None:
             progress("measuring", len(rows), expected)
     return rows

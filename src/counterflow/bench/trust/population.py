@@ -11,7 +11,7 @@ from PIL import Image
 from counterflow.bench.engine import judge_edit
 from counterflow.bench.sets.toypie import scene_edits
 from counterflow.bench.trust import pictures
-from counterflow.toybox.captions import caption, omitted_fields
+from counterflow.toybox.captions import OPTIONAL, caption, omitted_fields
 from counterflow.toybox.edits import SceneEdit
 from counterflow.toybox.judge import Reading
 from counterflow.toybox.render import render
@@ -21,7 +21,14 @@ RIGHT = "right"
 """A picture of the model's world with a sentence that describes it."""
 WRONG = ("another scene's sentence", "one attribute wrong")
 PHOTOGRAPH = "photograph"
-UNSAID = ("none", "plain", "forward", "flat")
+PLAIN = {
+    "material": "plain",
+    "facing": "forward",
+    "hat": "none",
+    "letter": "none",
+    "thing": "none",
+    "style": "flat",
+}
 """Values that a caption does not mention."""
 KINDS = (RIGHT, *WRONG, *pictures.SPOILT, *pictures.FOREIGN, PHOTOGRAPH)
 HELD_OUT = (PHOTOGRAPH,)
@@ -59,7 +66,8 @@ SHARE = 3
 def trials(seed: int, count: int, kinds: Sequence[str]) -> Iterator[Trial]:
     """`count` trials of each kind and `SHARE` times as many right ones, of scenes from `seed` on.
 
-    Without scikit-image there are no photographs.
+    Every second picture that shows no scene is described briefly. Without scikit-image there are
+    no photographs.
     """
     edits, photographs = scene_edits(SHARE * count + 1, seed), pictures.photographs()
     for n, edit in enumerate(edits[:-1]):
@@ -70,11 +78,13 @@ def trials(seed: int, count: int, kinds: Sequence[str]) -> Iterator[Trial]:
             elif kind == WRONG[1]:
                 yield _one_wrong(plain, edit, random.Random(f"{kind} {seed + n}"))
             elif kind != PHOTOGRAPH:
-                yield spoilt(plain, kind, seed + n)
+                found = spoilt(plain, kind, seed + n)
+                yield found if found.edit is not None or n % 2 else _brief(found, edit)
             elif photographs:
                 path = photographs[n // SHARE % len(photographs)]
                 picture = pictures.photograph(path, random.Random(f"{kind} {seed + n}"))
-                yield replace(plain, picture=picture, edit=None)
+                found = replace(plain, picture=picture, edit=None)
+                yield found if n % 2 else _brief(found, edit)
 
 
 def spoilt(trial: Trial, kind: str, seed: int) -> Trial:
@@ -85,6 +95,19 @@ def spoilt(trial: Trial, kind: str, seed: int) -> Trial:
     if kind in pictures.FOREIGN:
         return replace(trial, kind=kind, picture=pictures.FOREIGN[kind](rng), edit=None)
     return replace(trial, kind=kind)
+
+
+def _brief(trial: Trial, edit: SceneEdit) -> Trial:
+    """Described as people do at first, "a cat": the creature, and what is to change."""
+    kept = {"kind"} | edit.changed.keys()
+    if kept & {"count", "thing_color"}:
+        kept |= {"thing"}
+    plain = {name: value for name, value in PLAIN.items() if name not in kept}
+    source, target = (
+        caption(scene.but(**plain), omitted=set(OPTIONAL) - kept)
+        for scene in (edit.source, edit.target)
+    )
+    return replace(trial, source=source, target=target)
 
 
 def _mistaken(trial: Trial, other: SceneEdit) -> Trial:
@@ -103,7 +126,7 @@ def _one_wrong(trial: Trial, edit: SceneEdit, rng: random.Random) -> Trial:
     """One attribute that is said and does not change is said wrongly, in both sentences."""
     omitted = omitted_fields(edit.source.seed) - edit.changed.keys()
     both = set(fields_said(edit.source)) & set(fields_said(edit.target))
-    said = {name for name in both if getattr(edit.source, name) not in UNSAID}
+    said = {name for name in both if getattr(edit.source, name) != PLAIN.get(name)}
     free = said - edit.decided - {"count"}
     omitted = omitted if free - omitted else set()
     name = rng.choice(sorted(free - omitted))
