@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 from counterflow.backbones.base import Backbone
 from counterflow.backbones.families import ADAPTERS
+from counterflow.backbones.identity import fingerprint
 from counterflow.errors import InputError, ModelError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -145,19 +145,6 @@ def known_words(folder: Path) -> frozenset[str] | None:
         return frozenset(json.loads(path.read_text())) if path.is_file() else None
     except (ValueError, TypeError, OSError) as error:
         raise ModelError(f"{path} is no list of words: {error}") from None
-
-
-def fingerprint(folder: Path) -> str:
-    """Twelve hex digits from the name, size, first and last 64 KiB of every file in a folder."""
-    digest, end = hashlib.sha256(), 1 << 16
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(end))
-            file.seek(max(0, size - end))
-            digest.update(file.read(end))
-    return digest.hexdigest()[:12]
 
 
 def pick_device(device: str | None) -> str:
