@@ -5,7 +5,7 @@ A file for each family, with its entries of `TINY`.
 
 from __future__ import annotations
 
-from tiny import flux, qwen_image, sd3, z_image
+from tiny import flux, flux2, qwen_image, sd3, z_image
 from tiny.parts import Tiny
 
-TINY: dict[str, Tiny] = sd3.TINY | flux.TINY | z_image.TINY | qwen_image.TINY
+TINY: dict[str, Tiny] = sd3.TINY | flux.TINY | flux2.TINY | z_image.TINY | qwen_image.TINY

@@ -41,6 +41,8 @@ class Family:
 STABILITY = "stabilityai-ai-community"
 APACHE = "apache-2.0"
 FLUX_DEV = "flux-1-dev-non-commercial-license"
+FLUX2_DEV = "flux-dev-non-commercial-license"
+FLUX_KLEIN = "flux-non-commercial-license"
 
 FAMILIES: dict[str, Family] = {
     "sd3": Family(
@@ -64,6 +66,25 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("black-forest-labs/FLUX.1-dev", FLUX_DEV),
             Checkpoint("black-forest-labs/FLUX.1-Krea-dev", FLUX_DEV),
             Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, 4),
+        ),
+    ),
+    "flux2": Family(
+        "FLUX.2",
+        "Flux2Pipeline",
+        "counterflow.backbones.flux2:Flux2",
+        ("embedded",),
+        (Checkpoint("black-forest-labs/FLUX.2-dev", FLUX2_DEV),),
+    ),
+    "flux2-klein": Family(
+        "FLUX.2 Klein",
+        "Flux2KleinPipeline",
+        "counterflow.backbones.flux2:Klein",
+        ("classifier-free",),
+        (
+            Checkpoint("black-forest-labs/FLUX.2-klein-base-4B", APACHE),
+            Checkpoint("black-forest-labs/FLUX.2-klein-base-9B", FLUX_KLEIN),
+            Checkpoint("black-forest-labs/FLUX.2-klein-4B", APACHE, 4),
+            Checkpoint("black-forest-labs/FLUX.2-klein-9B", FLUX_KLEIN, 4),
         ),
     ),
     "chroma": Family(
