@@ -39,7 +39,7 @@ def captions() -> list[str]:
     return [caption(sample(i)) for i in range(300)]
 
 
-def autoencoder() -> AutoencoderKL:
+def autoencoder(shift_factor: float | None = 0.06) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -50,7 +50,7 @@ def autoencoder() -> AutoencoderKL:
         use_quant_conv=False,
         use_post_quant_conv=False,
         scaling_factor=1.5,
-        shift_factor=0.06,
+        shift_factor=shift_factor,
     )
 
 

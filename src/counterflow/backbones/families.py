@@ -114,6 +114,17 @@ FAMILIES: dict[str, Family] = {
         ("rescaled",),
         (Checkpoint("Qwen/Qwen-Image", APACHE),),
     ),
+    "aura-flow": Family(
+        "AuraFlow",
+        "AuraFlowPipeline",
+        "counterflow.backbones.aura_flow:AuraFlow",
+        ("classifier-free",),
+        (
+            Checkpoint("fal/AuraFlow-v0.3", APACHE),
+            Checkpoint("fal/AuraFlow-v0.2", APACHE),
+            Checkpoint("fal/AuraFlow", APACHE),
+        ),
+    ),
 }
 """By the adapter's `family`."""
 
