@@ -198,6 +198,7 @@ def test_it_works_in_half_precision(its: Editor, tmp_path: Path) -> None:
         ("flux", "black-forest-labs/FLUX.1-dev@0123", None),
         ("z-image", "/models/z-image-turbo/@0123", 8),
         ("z-image", "Tongyi-MAI/Z-Image", None),
+        ("flux2-klein", "black-forest-labs/FLUX.2-klein-base-4B", None),
         ("sd3", "", None),
     ],
 )

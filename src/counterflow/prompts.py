@@ -127,18 +127,16 @@ def tokenize_inside(
 
 def padded(segment: Segment, tokenizer: Any, length: int) -> Segment:
     """A segment filled up to `length` rows, on the side where its tokenizer pads."""
-    missing = length - len(segment.ids)
+    pads = [tokenizer.pad_token_id] * (length - len(segment.ids))
+    return extended(segment, pads, "pad", first=tokenizer.padding_side == "left")
 
-    def fill(own: tuple[Any, ...], pad: Any) -> tuple[Any, ...]:
-        pads = (pad,) * missing
-        return pads + own if tokenizer.padding_side == "left" else own + pads
 
-    return replace(
-        segment,
-        ids=fill(segment.ids, tokenizer.pad_token_id),
-        offsets=fill(segment.offsets, (0, 0)),
-        kinds=fill(segment.kinds, "pad"),
-    )
+def extended(segment: Segment, ids: Sequence[int], kind: Kind, first: bool = False) -> Segment:
+    """A segment with more tokens of one kind after its own, or before them."""
+    added = Segment(segment.name, 0, tuple(ids), ((0, 0),) * len(ids), (kind,) * len(ids))
+    one, two = (added, segment) if first else (segment, added)
+    offsets, kinds = one.offsets + two.offsets, one.kinds + two.kinds
+    return replace(segment, ids=one.ids + two.ids, offsets=offsets, kinds=kinds)
 
 
 def _cut(prompt: str, offsets: Sequence[tuple[int, int]], kinds: Sequence[Kind]) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import Qwen2Tokenizer
@@ -51,6 +51,17 @@ def autoencoder(shift_factor: float | None = 0.06) -> AutoencoderKL:
         use_post_quant_conv=False,
         scaling_factor=1.5,
         shift_factor=shift_factor,
+    )
+
+
+def frame_autoencoder() -> AutoencoderKLQwenImage:
+    """Qwen-Image's, of videos."""
+    return AutoencoderKLQwenImage(
+        base_dim=4,
+        z_dim=4,
+        num_res_blocks=1,
+        latents_mean=[-0.7, 0.3, 0.1, -0.2],
+        latents_std=[2.8, 1.4, 2.3, 0.6],
     )
 
 

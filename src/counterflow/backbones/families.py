@@ -43,6 +43,7 @@ APACHE = "apache-2.0"
 FLUX_DEV = "flux-1-dev-non-commercial-license"
 FLUX2_DEV = "flux-dev-non-commercial-license"
 FLUX_KLEIN = "flux-non-commercial-license"
+KREA = "krea-2-community-license"
 
 FAMILIES: dict[str, Family] = {
     "sd3": Family(
@@ -123,6 +124,16 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("fal/AuraFlow-v0.3", APACHE),
             Checkpoint("fal/AuraFlow-v0.2", APACHE),
             Checkpoint("fal/AuraFlow", APACHE),
+        ),
+    ),
+    "krea-2": Family(
+        "Krea 2",
+        "Krea2Pipeline",
+        "counterflow.backbones.krea2:Krea2",
+        ("classifier-free",),
+        (
+            Checkpoint("krea/Krea-2-Raw", KREA),
+            Checkpoint("krea/Krea-2-Turbo", KREA, 8),
         ),
     ),
 }

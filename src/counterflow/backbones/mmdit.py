@@ -125,9 +125,13 @@ def _with_rows(rows: Callable[[], slice], columns: slice, output: Any, value: Te
 
 
 def _compared(attention: Any, norm: str, turn: Turn, stream: Stream, value: Tensor) -> Tensor:
-    heads = value.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+    """Where several queries share a key, it is repeated for each."""
+    count = attention.heads if hasattr(attention, "heads") else attention.num_heads
+    width = attention.inner_dim // count if hasattr(attention, "inner_dim") else attention.head_dim
+    heads = value.unflatten(-1, (-1, width)).transpose(1, 2)
     normed = getattr(attention, norm, None)
-    return turn(heads if normed is None else normed(heads), stream)
+    compared = turn(heads if normed is None else normed(heads), stream)
+    return compared.repeat_interleave(count // heads.shape[1], 1)
 
 
 def turned(heads: Tensor, turns: Tensor) -> Tensor:
@@ -137,10 +141,11 @@ def turned(heads: Tensor, turns: Tensor) -> Tensor:
 
 
 def filled(text: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """A prompt's features `[1, rows, width]` with zeros up to a length, and where they are not."""
+    """A prompt's features `[1, rows, …]` with zeros up to a length, and where they are not."""
     rows = text.shape[1]
     valid = torch.arange(length, device=text.device)[None] < rows
-    return nn.functional.pad(text, (0, 0, 0, length - rows)), valid
+    inner = (0, 0) * (text.ndim - 2)
+    return nn.functional.pad(text, (*inner, 0, length - rows)), valid
 
 
 def pack(latent: Latent) -> Tensor:
