@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["begin", "content", "end", "pad"]
@@ -90,17 +90,28 @@ def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) ->
 
 
 def tokenize_inside(
-    tokenizer: Any, prompt: str, template: str, name: str, length: int, dropped: int = 0
+    tokenizer: Any,
+    prompt: str,
+    template: str,
+    name: str,
+    length: int,
+    dropped: int = 0,
+    special_tokens: bool = True,
 ) -> Segment:
     """Tokenize a prompt inside a chat's template, at its `{}`; a segment without padding.
 
     What is before the prompt counts as its beginning, what is after it as its end. The first
-    `dropped` tokens are not in the text stream; with them it has at most `length` rows.
+    `dropped` tokens are not in the text stream; with them it has at most `length` rows. Without
+    `special_tokens` the tokenizer adds none to those that the template has.
     """
     before, _, after = template.partition("{}")
     start, stop = len(before), len(before) + len(prompt)
     code = tokenizer(
-        before + prompt + after, max_length=length, truncation=True, return_offsets_mapping=True
+        before + prompt + after,
+        max_length=length,
+        truncation=True,
+        return_offsets_mapping=True,
+        add_special_tokens=special_tokens,
     )
     kinds: list[Kind] = []
     offsets: list[tuple[int, int]] = []
@@ -112,6 +123,20 @@ def tokenize_inside(
     cut = "" if "end" in kinds else _cut(prompt, offsets, kinds)
     ids = tuple(code["input_ids"][dropped:])
     return Segment(name, 0, ids, tuple(offsets), tuple(kinds), cut)
+
+
+def padded(segment: Segment, tokenizer: Any, length: int) -> Segment:
+    """A segment filled up to `length` rows, on the side where its tokenizer pads."""
+    pads = [tokenizer.pad_token_id] * (length - len(segment.ids))
+    return extended(segment, pads, "pad", first=tokenizer.padding_side == "left")
+
+
+def extended(segment: Segment, ids: Sequence[int], kind: Kind, first: bool = False) -> Segment:
+    """A segment with more tokens of one kind after its own, or before them."""
+    added = Segment(segment.name, 0, tuple(ids), ((0, 0),) * len(ids), (kind,) * len(ids))
+    one, two = (added, segment) if first else (segment, added)
+    offsets, kinds = one.offsets + two.offsets, one.kinds + two.kinds
+    return replace(segment, ids=one.ids + two.ids, offsets=offsets, kinds=kinds)
 
 
 def _cut(prompt: str, offsets: Sequence[tuple[int, int]], kinds: Sequence[Kind]) -> str:

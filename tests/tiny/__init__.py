@@ -5,7 +5,11 @@ A file for each family, with its entries of `TINY`.
 
 from __future__ import annotations
 
-from tiny import flux, qwen_image, sd3, z_image
+from tiny import aura_flow, flux, flux2, krea2, qwen_image, sd3, z_image
 from tiny.parts import Tiny
 
-TINY: dict[str, Tiny] = sd3.TINY | flux.TINY | z_image.TINY | qwen_image.TINY
+FAMILIES = (sd3, flux, flux2, z_image, qwen_image, aura_flow, krea2)
+
+TINY: dict[str, Tiny] = {}
+for family in FAMILIES:
+    TINY |= family.TINY

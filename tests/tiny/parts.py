@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import Qwen2Tokenizer
@@ -39,7 +39,7 @@ def captions() -> list[str]:
     return [caption(sample(i)) for i in range(300)]
 
 
-def autoencoder() -> AutoencoderKL:
+def autoencoder(shift_factor: float | None = 0.06) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -50,8 +50,32 @@ def autoencoder() -> AutoencoderKL:
         use_quant_conv=False,
         use_post_quant_conv=False,
         scaling_factor=1.5,
-        shift_factor=0.06,
+        shift_factor=shift_factor,
     )
+
+
+def frame_autoencoder() -> AutoencoderKLQwenImage:
+    """Qwen-Image's, of videos."""
+    return AutoencoderKLQwenImage(
+        base_dim=4,
+        z_dim=4,
+        num_res_blocks=1,
+        latents_mean=[-0.7, 0.3, 0.1, -0.2],
+        latents_std=[2.8, 1.4, 2.3, 0.6],
+    )
+
+
+def patch_autoencoder() -> AutoencoderKLFlux2:
+    """FLUX.2's, of 16 normalised channels."""
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+    torch.nn.init.normal_(vae.bn.running_mean, std=0.1)
+    torch.nn.init.uniform_(vae.bn.running_var, 0.05, 0.2)
+    return vae
 
 
 def ready(pipeline: Any) -> Any:
@@ -69,8 +93,15 @@ CHAT = (
 )
 
 
+PARTS = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{% for part in m.content %}"
+    "{{ part.text }}{% endfor %}[/{{ m.role }}]{% endfor %}"
+)
+"""A chat's template for messages of several parts."""
+
+
 @cache
-def qwen_tokenizer(length: int, template: str = "") -> Qwen2Tokenizer:
+def qwen_tokenizer(length: int, template: str = "", **options: Any) -> Qwen2Tokenizer:
     """A byte-level tokenizer of Qwen's kind, with a chat's template; it may know another well."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = Qwen2Tokenizer()._tokenizer.pre_tokenizer
@@ -84,6 +115,7 @@ def qwen_tokenizer(length: int, template: str = "") -> Qwen2Tokenizer:
         eos_token="<|im_end|>",
         extra_special_tokens=["<|im_start|>"],
         model_max_length=length,
+        **options,
     )
     tokenizer.chat_template = CHAT
     return tokenizer

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
@@ -16,7 +15,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from counterflow.backbones.mmdit import pack, unpack
-from tiny.parts import Tiny, qwen_tokenizer, ready
+from tiny.parts import Tiny, frame_autoencoder, qwen_tokenizer, ready
 
 SYSTEM = "Describe the image by detailing the color, shape, size, texture, quantity, text"
 
@@ -32,13 +31,6 @@ def qwen_image() -> Any:
         num_attention_heads=2,
         joint_attention_dim=24,
         axes_dims_rope=(4, 6, 6),
-    )
-    vae = AutoencoderKLQwenImage(
-        base_dim=4,
-        z_dim=4,
-        num_res_blocks=1,
-        latents_mean=[-0.7, 0.3, 0.1, -0.2],
-        latents_std=[2.8, 1.4, 2.3, 0.6],
     )
     words = {
         "vocab_size": len(tokenizer),
@@ -59,7 +51,7 @@ def qwen_image() -> Any:
                 max_image_seq_len=8192,
                 shift_terminal=0.02,
             ),
-            vae=vae,
+            vae=frame_autoencoder(),
             text_encoder=Qwen2_5_VLForConditionalGeneration(config),
             tokenizer=tokenizer,
             transformer=transformer,

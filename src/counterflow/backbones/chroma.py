@@ -42,7 +42,7 @@ class Chroma(Flux):
             prompt,
             device=self.device,
             do_classifier_free_guidance=False,
-            max_sequence_length=self.t5_length,
+            max_sequence_length=self.length,
         )
         tensors = {"encoder_hidden_states": embeds.to(self.dtype), "attention_mask": mask.bool()}
         return replace(self._conditioning(prompt, tensors), attended=int(mask.sum()))

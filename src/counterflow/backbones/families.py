@@ -41,6 +41,9 @@ class Family:
 STABILITY = "stabilityai-ai-community"
 APACHE = "apache-2.0"
 FLUX_DEV = "flux-1-dev-non-commercial-license"
+FLUX2_DEV = "flux-dev-non-commercial-license"
+FLUX_KLEIN = "flux-non-commercial-license"
+KREA = "krea-2-community-license"
 
 FAMILIES: dict[str, Family] = {
     "sd3": Family(
@@ -64,6 +67,25 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("black-forest-labs/FLUX.1-dev", FLUX_DEV),
             Checkpoint("black-forest-labs/FLUX.1-Krea-dev", FLUX_DEV),
             Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, 4),
+        ),
+    ),
+    "flux2": Family(
+        "FLUX.2",
+        "Flux2Pipeline",
+        "counterflow.backbones.flux2:Flux2",
+        ("embedded",),
+        (Checkpoint("black-forest-labs/FLUX.2-dev", FLUX2_DEV),),
+    ),
+    "flux2-klein": Family(
+        "FLUX.2 Klein",
+        "Flux2KleinPipeline",
+        "counterflow.backbones.flux2:Klein",
+        ("classifier-free",),
+        (
+            Checkpoint("black-forest-labs/FLUX.2-klein-base-4B", APACHE),
+            Checkpoint("black-forest-labs/FLUX.2-klein-base-9B", FLUX_KLEIN),
+            Checkpoint("black-forest-labs/FLUX.2-klein-4B", APACHE, 4),
+            Checkpoint("black-forest-labs/FLUX.2-klein-9B", FLUX_KLEIN, 4),
         ),
     ),
     "chroma": Family(
@@ -92,6 +114,27 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.qwen_image:QwenImage",
         ("rescaled",),
         (Checkpoint("Qwen/Qwen-Image", APACHE),),
+    ),
+    "aura-flow": Family(
+        "AuraFlow",
+        "AuraFlowPipeline",
+        "counterflow.backbones.aura_flow:AuraFlow",
+        ("classifier-free",),
+        (
+            Checkpoint("fal/AuraFlow-v0.3", APACHE),
+            Checkpoint("fal/AuraFlow-v0.2", APACHE),
+            Checkpoint("fal/AuraFlow", APACHE),
+        ),
+    ),
+    "krea-2": Family(
+        "Krea 2",
+        "Krea2Pipeline",
+        "counterflow.backbones.krea2:Krea2",
+        ("classifier-free",),
+        (
+            Checkpoint("krea/Krea-2-Raw", KREA),
+            Checkpoint("krea/Krea-2-Turbo", KREA, 8),
+        ),
     ),
 }
 """By the adapter's `family`."""

@@ -18,7 +18,7 @@ from counterflow.backbones.base import Block, Conditioning, Guidance, Site, Stre
 from counterflow.backbones.guidance import Embedded
 from counterflow.backbones.pipelines import PipelineAdapter, quiet
 from counterflow.flow import Latent
-from counterflow.prompts import tokenize, unknown_words
+from counterflow.prompts import Segment, tokenize, unknown_words
 
 
 class Flux(PipelineAdapter):
@@ -32,7 +32,7 @@ class Flux(PipelineAdapter):
         super().__init__(pipeline, identity, words)
         self.embedded = bool(self.transformer.config.get("guidance_embeds", False))
         self.tokenizer = self._tokenizer()
-        self.t5_length = min(self._longest_text(), int(self.tokenizer.model_max_length))
+        self.length = min(self._longest_text(), int(self.tokenizer.model_max_length))
 
     def _tokenizer(self) -> Any:
         return self.pipeline.tokenizer_2
@@ -51,7 +51,7 @@ class Flux(PipelineAdapter):
         """Embed as the pipeline does. What T5's tokenizer cuts off is in `Conditioning.cut`."""
         with quiet("diffusers.pipelines.flux"):  # it warns of cut prompts
             embeds, pooled, _ = self.pipeline.encode_prompt(
-                prompt, None, device=self.device, max_sequence_length=self.t5_length
+                prompt, None, device=self.device, max_sequence_length=self.length
             )
         tensors = {"encoder_hidden_states": embeds, "pooled_projections": pooled}
         return self._conditioning(prompt, {k: v.to(self.dtype) for k, v in tensors.items()})
@@ -59,24 +59,29 @@ class Flux(PipelineAdapter):
     def _conditioning(self, prompt: str, tensors: dict[str, Tensor]) -> Conditioning:
         if self.embedded:
             tensors["guidance"] = torch.ones(1, device=self.device)
-        segments = (tokenize(self.tokenizer, prompt, "t5", 0, self.t5_length),)
         unknown = unknown_words(prompt, self.words)
-        return Conditioning(prompt, tensors, segments, self.t5_length, unknown)
+        return Conditioning(prompt, tensors, self._segments(prompt), self.length, unknown)
+
+    def _segments(self, prompt: str) -> tuple[Segment, ...]:
+        return (tokenize(self.tokenizer, prompt, "t5", 0, self.length),)
 
     @torch.no_grad()
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:
         """One forward of the transformer for each row of `x`."""
         told = self.told(x, sigma, conditioning)
-        self._places = mmdit.places(self.t5_length, x.shape[2] // 2, x.shape[3] // 2, self.device)
+        self._places = self._positions(x.shape[2] // 2, x.shape[3] // 2)
         out = self.transformer(
             hidden_states=mmdit.pack(x.to(self.device, self.dtype)),
             timestep=torch.full((len(x),), sigma, device=self.device, dtype=torch.float32),
-            txt_ids=self._places[: self.t5_length],
-            img_ids=self._places[self.t5_length :],
+            txt_ids=self._places[: self.length],
+            img_ids=self._places[self.length :],
             return_dict=False,
             **told,
         )[0]
         return mmdit.unpack(out.float(), x)
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        return mmdit.places(self.length, height, width, self.device)
 
     def remembered(self) -> list[tuple[nn.Module, str]]:
         """As SD3's, and the single blocks' modulation."""
@@ -109,7 +114,7 @@ class Flux(PipelineAdapter):
         return apply_rotary_emb(heads, turns, sequence_dim=2)  # type: ignore[no-any-return]
 
     def _rows(self, stream: Stream) -> slice:
-        return slice(self.t5_length) if stream == "text" else slice(self.t5_length, None)
+        return slice(self.length) if stream == "text" else slice(self.length, None)
 
     def blocks(self) -> list[Block]:
         """Double blocks, then single ones; text and image streams in, both out in that order."""

@@ -19,6 +19,7 @@ from counterflow.flow import Latent
 Turn = Callable[[Tensor, Stream], Tensor]
 """The rotary embedding of a stream's heads `[batch, heads, tokens, width]`."""
 STREAMS: tuple[Stream, ...] = ("image", "text")
+ALL = slice(None)
 
 
 def unturned(heads: Tensor, stream: Stream) -> Tensor:
@@ -52,21 +53,31 @@ def single_sites(
 ) -> list[Site]:
     """The sites of a block with one stream of both, of which each site has its own rows.
 
-    Where batches have text of different length, zeros fill its features up to `length` rows.
+    Where batches have text of different length, zeros fill its features up to `length` rows. Of a
+    projection that makes q, k, v and more at once (FLUX.2) each has its own columns.
     """
     sites = []
     for part in ("modulated", *ATTENTION):
         for stream in STREAMS:
             if (stream, part) == ("image", "modulated"):
                 continue
-            module = norm if part == "modulated" else getattr(attention, f"to_{part}")
+            module, columns = (norm, ALL) if part == "modulated" else _projection(attention, part)
             fill = length if stream == "text" else None
-            read = partial(_rows, partial(rows, stream), fill)
-            write = partial(_with_rows, partial(rows, stream))
+            read = partial(_rows, partial(rows, stream), columns, fill)
+            write = partial(_with_rows, partial(rows, stream), columns)
             name = f"norm_{part}"
             compared = partial(_compared, attention, name, turn, stream) if part in "qk" else None
             sites.append(Site(stream, part, number, module, read, write, compared))
     return sites
+
+
+def _projection(attention: Any, part: str) -> tuple[nn.Module, slice]:
+    """The module that makes q, k or v, and in which columns of its output."""
+    fused = getattr(attention, "to_qkv_mlp_proj", None)
+    if fused is None:
+        return getattr(attention, f"to_{part}"), ALL
+    first = "qkv".index(part) * attention.inner_dim
+    return fused, slice(first, first + attention.inner_dim)
 
 
 def modulations(net: Any) -> list[tuple[nn.Module, str]]:
@@ -100,23 +111,27 @@ def with_first(output: Any, value: Tensor) -> Any:
     return (value, *output[1:]) if isinstance(output, tuple) else value
 
 
-def _rows(rows: Callable[[], slice], length: int | None, output: Any) -> Tensor:
-    value = first(output)[:, rows()]
+def _rows(rows: Callable[[], slice], columns: slice, length: int | None, output: Any) -> Tensor:
+    value = first(output)[:, rows(), columns]
     missing = 0 if length is None else length - value.shape[1]
     return nn.functional.pad(value, (0, 0, 0, missing)) if missing else value
 
 
-def _with_rows(rows: Callable[[], slice], output: Any, value: Tensor) -> Any:
+def _with_rows(rows: Callable[[], slice], columns: slice, output: Any, value: Tensor) -> Any:
     changed = first(output).clone()
-    own = changed[:, rows()]
+    own = changed[:, rows(), columns]
     own.copy_(value[:, : own.shape[1]])
     return with_first(output, changed)
 
 
 def _compared(attention: Any, norm: str, turn: Turn, stream: Stream, value: Tensor) -> Tensor:
-    heads = value.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+    """Where several queries share a key, it is repeated for each."""
+    count = attention.heads if hasattr(attention, "heads") else attention.num_heads
+    width = attention.inner_dim // count if hasattr(attention, "inner_dim") else attention.head_dim
+    heads = value.unflatten(-1, (-1, width)).transpose(1, 2)
     normed = getattr(attention, norm, None)
-    return turn(heads if normed is None else normed(heads), stream)
+    compared = turn(heads if normed is None else normed(heads), stream)
+    return compared.repeat_interleave(count // heads.shape[1], 1)
 
 
 def turned(heads: Tensor, turns: Tensor) -> Tensor:
@@ -126,10 +141,11 @@ def turned(heads: Tensor, turns: Tensor) -> Tensor:
 
 
 def filled(text: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """A prompt's features `[1, rows, width]` with zeros up to a length, and where they are not."""
+    """A prompt's features `[1, rows, …]` with zeros up to a length, and where they are not."""
     rows = text.shape[1]
     valid = torch.arange(length, device=text.device)[None] < rows
-    return nn.functional.pad(text, (0, 0, 0, length - rows)), valid
+    inner = (0, 0) * (text.ndim - 2)
+    return nn.functional.pad(text, (*inner, 0, length - rows)), valid
 
 
 def pack(latent: Latent) -> Tensor:

@@ -1,4 +1,4 @@
-"""What adapters over pipelines share: autoencoder, grid, what is computed once."""
+"""What adapters over pipelines share: noise levels, prompts of a batch, what is computed once."""
 
 from __future__ import annotations
 
@@ -6,52 +6,17 @@ import copy
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from counterflow.backbones import families
+from counterflow.backbones.autoencoders import Autoencoder, ScaledAutoencoder
 from counterflow.backbones.base import ClassifierFree, Conditioning, Guidance
 from counterflow.backbones.hooks import is_compiled
 from counterflow.errors import ModelError
 from counterflow.flow import Grid, Latent
-
-
-class Autoencoder(Protocol):
-    """Pictures to latents in the model's units, and back."""
-
-    def encode(self, picture: Tensor) -> Latent:
-        """The mode of the encoder's distribution."""
-        ...
-
-    def decode(self, latent: Latent) -> Tensor:
-        """The decoder's picture, unclipped."""
-        ...
-
-
-class ScaledAutoencoder:
-    """An `AutoencoderKL` whose latents are shifted and scaled, `(z - shift) * scale`."""
-
-    def __init__(self, vae: Any) -> None:
-        self.vae = vae.to(memory_format=torch.channels_last)  # a quarter faster, measured
-        self.scale = float(vae.config.scaling_factor)
-        self.shift = float(vae.config.get("shift_factor", None) or 0.0)
-
-    @torch.no_grad()
-    def encode(self, picture: Tensor) -> Latent:
-        """The mode of the encoder's distribution, in the model's units."""
-        picture = picture.to(self.vae.device, self.vae.dtype)
-        latent = self.vae.encode(picture).latent_dist.mode().float().contiguous()
-        return (latent - self.shift) * self.scale  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def decode(self, latent: Latent) -> Tensor:
-        """The decoder's picture, unclipped."""
-        latent = latent / self.scale + self.shift
-        picture = self.vae.decode(latent.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
-        return picture.float().contiguous()  # type: ignore[no-any-return]
 
 
 class PipelineAdapter:
@@ -91,7 +56,14 @@ class PipelineAdapter:
     def grid(self, steps: int, size: tuple[int, int]) -> Grid:
         """The noise levels that the pipeline takes, a shift by the picture's size included."""
         tokens = size[0] * size[1] // self.multiple**2
-        return scheduler_grid(self.pipeline.scheduler, steps, tokens, self.even)
+        shift = self.shift(steps, tokens)
+        return scheduler_grid(self.pipeline.scheduler, steps, tokens, self.even, shift)
+
+    def shift(self, steps: int, tokens: int) -> float | None:
+        """The dynamic shift of the noise levels, where the scheduler's configuration is not asked;
+        None where it is.
+        """
+        return None
 
     def told(self, x: Latent, sigma: float, conditioning: Conditioning) -> dict[str, Tensor]:
         """A forward begins: what of its prompts the network gets, a row for each row of `x`."""
@@ -127,12 +99,14 @@ class PipelineAdapter:
         return self.channels, size[1] // self.factor, size[0] // self.factor
 
 
-def scheduler_grid(scheduler: Any, steps: int, tokens: int, even: bool = False) -> Grid:
+def scheduler_grid(
+    scheduler: Any, steps: int, tokens: int, even: bool = False, shift: float | None = None
+) -> Grid:
     """The noise levels that a scheduler gives a picture of so many image tokens.
 
-    They are read from a copy of it; a dynamic shift is computed as diffusers' pipelines do. With
-    `even` it shifts levels from 1 to `1 / steps`, else those that it finds itself. Raises
-    ModelError for a scheduler whose noise levels do not fall to 0.
+    They are read from a copy of it; a dynamic shift is `shift`, or else computed as diffusers'
+    pipelines do. With `even` it shifts levels from 1 to `1 / steps`, else those that it finds
+    itself. Raises ModelError for a scheduler whose noise levels do not fall to 0.
     """
     scheduler = copy.deepcopy(scheduler)
     config = scheduler.config
@@ -145,7 +119,7 @@ def scheduler_grid(scheduler: Any, steps: int, tokens: int, even: bool = False) 
         base, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.16)
         slope = (high - low) / (most - base)
-        extra["mu"] = tokens * slope + (low - slope * base)
+        extra["mu"] = tokens * slope + (low - slope * base) if shift is None else shift
     scheduler.set_timesteps(steps, device="cpu", **extra)
     try:
         return Grid(tuple(scheduler.sigmas.double().tolist()))
@@ -204,7 +178,7 @@ class _Remembered(nn.Module):
         self.module, self.memo = module, memo
         self.key: object = None
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **named: Any) -> Any:
         if self.key is None or self.key is not self.memo._now:
-            self.key, self.output = self.memo._now, self.module(*args)
+            self.key, self.output = self.memo._now, self.module(*args, **named)
         return self.output
