@@ -66,6 +66,14 @@ def test_rows_of_text_are_their_words(its: Editor, named: str) -> None:
         assert distance(text[0][row], text[1][row]) > 1e-3
 
 
+def test_segments_spell_the_prompt(its: Editor) -> None:
+    """All that is no space is in some token's span, quotation marks and apostrophes too."""
+    prompt = """it's a "red cat", (I don't) 'say so'"""
+    for segment in its.backbone.embed(prompt).segments:
+        covered = {n for a, b in segment.offsets for n in range(a, b)}
+        assert covered >= {n for n, letter in enumerate(prompt) if letter != " "}, segment.name
+
+
 @pytest.mark.parametrize(
     "prompt", ["", "a", " a red  cat ", "(a cat), it's big", "a\ncat", "{} cat 🐱 é 猫"]
 )
@@ -84,7 +92,7 @@ def test_a_template_around_a_prompt_is_no_part_of_it(prompt: str) -> None:
 
 
 def test_a_prompt_that_is_too_long_is_cut_and_told(its: Editor) -> None:
-    long = " ".join(["a red cat on the grass and"] * 40)
+    long = " ".join(["a red cat on the grass and"] * 100)
     embedded = its.backbone.embed(long)
     assert embedded.cut and all(long.endswith(rest) for rest in embedded.cut.values())
     assert torch.isfinite(its.backbone.velocity(noise(its, 1), 0.5, embedded)).all()

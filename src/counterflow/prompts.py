@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["begin", "content", "end", "pad"]
@@ -112,6 +112,18 @@ def tokenize_inside(
     cut = "" if "end" in kinds else _cut(prompt, offsets, kinds)
     ids = tuple(code["input_ids"][dropped:])
     return Segment(name, 0, ids, tuple(offsets), tuple(kinds), cut)
+
+
+def padded(segment: Segment, length: int, token: int) -> Segment:
+    """The segment with padding of one token up to `length` rows."""
+    missing = length - len(segment.ids)
+    pad: Kind = "pad"
+    return replace(
+        segment,
+        ids=segment.ids + (token,) * missing,
+        offsets=segment.offsets + ((0, 0),) * missing,
+        kinds=segment.kinds + (pad,) * missing,
+    )
 
 
 def _cut(prompt: str, offsets: Sequence[tuple[int, int]], kinds: Sequence[Kind]) -> str:

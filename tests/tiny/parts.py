@@ -12,7 +12,11 @@ import torch
 from diffusers import AutoencoderKL
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import Qwen2Tokenizer
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+)
 
 from counterflow.toybox.captions import caption
 from counterflow.toybox.scene import sample
@@ -87,3 +91,19 @@ def qwen_tokenizer(length: int, template: str = "") -> Qwen2Tokenizer:
     )
     tokenizer.chat_template = CHAT
     return tokenizer
+
+
+def qwen_vl(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    """A language model of Qwen2.5-VL's kind, with features of width 24."""
+    words = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 24,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2]},
+    }
+    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+    config = Qwen2_5_VLConfig(text_config=words, vision_config={**sight, "out_hidden_size": 24})
+    return Qwen2_5_VLForConditionalGeneration(config)

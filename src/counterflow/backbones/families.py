@@ -36,6 +36,8 @@ class Family:
     guidance: tuple[GuidanceForm, ...]
     """The forms that its models have; which one is a matter of the model's own configuration."""
     checkpoints: tuple[Checkpoint, ...]
+    unused: tuple[str, ...] = ()
+    """Components of the pipeline that nothing here needs; they are not loaded."""
 
 
 STABILITY = "stabilityai-ai-community"
@@ -93,11 +95,22 @@ FAMILIES: dict[str, Family] = {
         ("rescaled",),
         (Checkpoint("Qwen/Qwen-Image", APACHE),),
     ),
+    "longcat-image": Family(
+        "LongCat-Image",
+        "LongCatImagePipeline",
+        "counterflow.backbones.longcat_image:LongCatImage",
+        ("rescaled",),
+        (Checkpoint("meituan-longcat/LongCat-Image", APACHE),),
+        unused=("text_processor",),
+    ),
 }
 """By the adapter's `family`."""
 
 ADAPTERS = {each.pipeline: each.adapter for each in FAMILIES.values()}
 """The adapter of each pipeline class."""
+
+UNUSED = {each.pipeline: each.unused for each in FAMILIES.values()}
+"""The components of each pipeline class that are not loaded."""
 
 
 def few_steps(family: str, identity: str) -> int | None:

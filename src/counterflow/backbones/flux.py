@@ -6,7 +6,7 @@ The text stream is T5's, unmasked; CLIP's pooled vector modulates. Time is sigma
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ class Flux(PipelineAdapter):
     """Adapter over a loaded `FluxPipeline`."""
 
     family = "flux"
+    embedders: Sequence[str] = ("context_embedder", "time_text_embed")
+    """Modules of the transformer that embed prompt and time."""
 
     def __init__(
         self, pipeline: Any, identity: str = "", words: Collection[str] | None = None
@@ -67,7 +69,7 @@ class Flux(PipelineAdapter):
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:
         """One forward of the transformer for each row of `x`."""
         told = self.told(x, sigma, conditioning)
-        self._places = mmdit.places(self.t5_length, x.shape[2] // 2, x.shape[3] // 2, self.device)
+        self._places = self._positions(x.shape[2] // 2, x.shape[3] // 2)
         out = self.transformer(
             hidden_states=mmdit.pack(x.to(self.device, self.dtype)),
             timestep=torch.full((len(x),), sigma, device=self.device, dtype=torch.float32),
@@ -78,10 +80,15 @@ class Flux(PipelineAdapter):
         )[0]
         return mmdit.unpack(out.float(), x)
 
+    def _positions(self, height: int, width: int) -> Tensor:
+        """Of text and image tokens."""
+        return mmdit.places(self.t5_length, height, width, self.device)
+
     def remembered(self) -> list[tuple[nn.Module, str]]:
         """As SD3's, and the single blocks' modulation."""
-        single = self.transformer.single_transformer_blocks
-        return mmdit.modulations(self.transformer) + [(block.norm, "linear") for block in single]
+        net = self.transformer
+        single = [(block.norm, "linear") for block in net.single_transformer_blocks]
+        return mmdit.modulations(net, self.embedders) + single
 
     def guidance(self, scale: float) -> Guidance:
         """Told to the model where it was made so, else classifier-free."""

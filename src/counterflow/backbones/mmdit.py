@@ -6,7 +6,7 @@ stream of both), `add_q_proj` for the text, with the norms `norm_q` and `norm_ad
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -69,9 +69,14 @@ def single_sites(
     return sites
 
 
-def modulations(net: Any) -> list[tuple[nn.Module, str]]:
-    """The modules of a transformer that see noise level and prompts alone, as (parent, name)."""
-    modules = [(net, "context_embedder"), (net, "time_text_embed"), (net.norm_out, "linear")]
+def modulations(
+    net: Any, embedders: Sequence[str] = ("context_embedder", "time_text_embed")
+) -> list[tuple[nn.Module, str]]:
+    """The modules of a transformer that see noise level and prompts alone, as (parent, name).
+
+    `embedders` are its own, of prompt and time.
+    """
+    modules = [*((net, name) for name in embedders), (net.norm_out, "linear")]
     for block in net.transformer_blocks:
         modules += [(block.norm1, "linear"), (block.norm1_context, "linear")]
     return modules
@@ -146,11 +151,15 @@ def unpack(tokens: Tensor, like: Latent) -> Latent:
     return cells.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, height, width)
 
 
-def places(text: int, height: int, width: int, device: torch.device) -> Tensor:
+def places(
+    text: int, height: int, width: int, device: torch.device, counted: bool = False
+) -> Tensor:
     """Positions of FLUX's tokens, `[text + image, 3]`: text is all at 0, image tokens by row and
-    column of a grid.
+    column of a grid. Where text is `counted`, its tokens are on the grid's diagonal.
     """
     found = torch.zeros(text + height * width, 3, device=device)
+    if counted:
+        found[:text, 1:] = torch.arange(text, device=device)[:, None]
     image = found[text:].view(height, width, 3)
     image[..., 1] = torch.arange(height, device=device)[:, None]
     image[..., 2] = torch.arange(width, device=device)
