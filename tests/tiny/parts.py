@@ -16,6 +16,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
 )
 
 from counterflow.toybox.captions import caption
@@ -107,3 +109,17 @@ def qwen_vl(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
     config = Qwen2_5_VLConfig(text_config=words, vision_config={**sight, "out_hidden_size": 24})
     return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def qwen3(tokenizer: Qwen2Tokenizer) -> Qwen3Model:
+    """A language model of Qwen3's kind, with features of width 24."""
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=12,
+    )
+    return Qwen3Model(config)

@@ -103,6 +103,13 @@ FAMILIES: dict[str, Family] = {
         (Checkpoint("meituan-longcat/LongCat-Image", APACHE),),
         unused=("text_processor",),
     ),
+    "ovis-image": Family(
+        "Ovis-Image",
+        "OvisImagePipeline",
+        "counterflow.backbones.ovis_image:OvisImage",
+        ("classifier-free",),
+        (Checkpoint("AIDC-AI/Ovis-Image-7B", APACHE),),
+    ),
 }
 """By the adapter's `family`."""
 
