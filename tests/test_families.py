@@ -53,7 +53,7 @@ def test_two_prompts_in_a_batch_are_its_pipelines_two(
     its: Editor, named: str, guidance: float, size: tuple[int, int]
 ) -> None:
     """Of different length, each with noise of its own."""
-    prompts = ["a red cat", SOURCE]
+    prompts = ['a red cat says "hi"', SOURCE]
     start = torch.cat([its.noise(seed, size) for seed in (5, 6)])
     options = {"num_inference_steps": 3, "width": size[0], "height": size[1]}
     expected = TINY[named].own(its.backbone.pipeline, prompts, start, guidance, options)

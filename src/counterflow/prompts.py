@@ -90,12 +90,19 @@ def tokenize(tokenizer: Any, prompt: str, name: str, start: int, length: int) ->
 
 
 def tokenize_inside(
-    tokenizer: Any, prompt: str, template: str, name: str, length: int, dropped: int = 0
+    tokenizer: Any,
+    prompt: str,
+    template: str,
+    name: str,
+    length: int,
+    dropped: int = 0,
+    first: int = 0,
 ) -> Segment:
     """Tokenize a prompt inside a chat's template, at its `{}`; a segment without padding.
 
     What is before the prompt counts as its beginning, what is after it as its end. The first
-    `dropped` tokens are not in the text stream; with them it has at most `length` rows.
+    `dropped` tokens are not in the text stream; with them it has at most `length` rows, of which
+    the stream's row `first` is the first.
     """
     before, _, after = template.partition("{}")
     start, stop = len(before), len(before) + len(prompt)
@@ -111,7 +118,7 @@ def tokenize_inside(
         offsets.append(within if kind == "content" else (0, 0))
     cut = "" if "end" in kinds else _cut(prompt, offsets, kinds)
     ids = tuple(code["input_ids"][dropped:])
-    return Segment(name, 0, ids, tuple(offsets), tuple(kinds), cut)
+    return Segment(name, first, ids, tuple(offsets), tuple(kinds), cut)
 
 
 def padded(segment: Segment, length: int, token: int) -> Segment:

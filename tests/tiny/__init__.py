@@ -5,11 +5,11 @@ A file for each family, with its entries of `TINY`.
 
 from __future__ import annotations
 
-from tiny import flux, longcat_image, ovis_image, qwen_image, sd3, z_image
+from tiny import flux, hunyuan_image, longcat_image, ovis_image, qwen_image, sd3, z_image
 from tiny.parts import Tiny
 
 TINY: dict[str, Tiny] = {
     name: tiny
-    for family in (sd3, flux, z_image, qwen_image, longcat_image, ovis_image)
+    for family in (sd3, flux, z_image, qwen_image, longcat_image, ovis_image, hunyuan_image)
     for name, tiny in family.TINY.items()
 }

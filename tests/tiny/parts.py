@@ -95,13 +95,13 @@ def qwen_tokenizer(length: int, template: str = "") -> Qwen2Tokenizer:
     return tokenizer
 
 
-def qwen_vl(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+def qwen_vl(tokenizer: Qwen2Tokenizer, layers: int = 1) -> Qwen2_5_VLForConditionalGeneration:
     """A language model of Qwen2.5-VL's kind, with features of width 24."""
     words = {
         "vocab_size": len(tokenizer),
         "hidden_size": 24,
         "intermediate_size": 32,
-        "num_hidden_layers": 1,
+        "num_hidden_layers": layers,
         "num_attention_heads": 2,
         "num_key_value_heads": 2,
         "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2]},

@@ -42,6 +42,7 @@ class Family:
 
 STABILITY = "stabilityai-ai-community"
 APACHE = "apache-2.0"
+HUNYUAN = "tencent-hunyuan-community"
 FLUX_DEV = "flux-1-dev-non-commercial-license"
 
 FAMILIES: dict[str, Family] = {
@@ -109,6 +110,14 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.ovis_image:OvisImage",
         ("classifier-free",),
         (Checkpoint("AIDC-AI/Ovis-Image-7B", APACHE),),
+    ),
+    "hunyuan-image": Family(
+        "HunyuanImage 2.1",
+        "HunyuanImagePipeline",
+        "counterflow.backbones.hunyuan_image:HunyuanImage",
+        ("classifier-free",),
+        (Checkpoint("hunyuanvideo-community/HunyuanImage-2.1-Diffusers", HUNYUAN),),
+        unused=("guider", "ocr_guider"),
     ),
 }
 """By the adapter's `family`."""

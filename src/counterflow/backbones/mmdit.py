@@ -88,6 +88,12 @@ def streams(args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Tenso
     return given["encoder_hidden_states"], given["hidden_states"]
 
 
+def image_first(args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """The same for blocks that return the image's stream first."""
+    text, image = streams(args, named)
+    return image, text
+
+
 def stream(args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
     """The one stream as it entered a block."""
     entered: Tensor = args[0] if args else named["hidden_states"]

@@ -204,7 +204,7 @@ class _Remembered(nn.Module):
         self.module, self.memo = module, memo
         self.key: object = None
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **named: Any) -> Any:
         if self.key is None or self.key is not self.memo._now:
-            self.key, self.output = self.memo._now, self.module(*args)
+            self.key, self.output = self.memo._now, self.module(*args, **named)
         return self.output
