@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 Kind = Literal["begin", "content", "end", "pad"]
 
+QUOTED = ("'(.*?)'", '"(.*?)"', "‘(.*?)’", "“(.*?)”")  # noqa: RUF001
+"""Forms of quotation."""
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -119,6 +122,26 @@ def tokenize_inside(
     cut = "" if "end" in kinds else _cut(prompt, offsets, kinds)
     ids = tuple(code["input_ids"][dropped:])
     return Segment(name, first, ids, tuple(offsets), tuple(kinds), cut)
+
+
+def tokenize_quotations(tokenizer: Any, prompt: str, name: str, length: int) -> Segment:
+    """Tokenize, byte by byte, what a prompt quotes: `Text "…". ` for each, cut to `length` rows.
+
+    Its frame counts as the quotation's marks. Without a quotation the segment is empty.
+    """
+    text, offsets = "", []
+    for quotation in (each for form in QUOTED for each in re.finditer(form, prompt)):
+        first, last = quotation.start(), quotation.end() - 1
+        text += f'Text "{quotation[1]}". '
+        offsets += [(first, first + 1)] * len('Text "')
+        offsets += [(n, n + 1) for n in range(first + 1, last) for _ in prompt[n].encode()]
+        offsets += [(last, last + 1)] * len('". ')
+    if not text:
+        return Segment(name, 0, (), (), ())
+    ids = tokenizer(text, max_length=length, truncation=True)["input_ids"]
+    kinds: list[Kind] = ["content" for _ in ids[1:]]
+    spans = (*offsets[: len(kinds)], (0, 0))
+    return Segment(name, 0, tuple(ids), spans, (*kinds, "end"))
 
 
 def padded(segment: Segment, length: int, token: int) -> Segment:

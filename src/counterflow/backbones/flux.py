@@ -99,13 +99,7 @@ class Flux(PipelineAdapter):
 
         q and k are compared with their norm and rotary embedding, at the last forward's size.
         """
-        double, single = self._blocks()
-        sites: list[Site] = []
-        for n, block in enumerate(double):
-            sites += mmdit.joint_sites(n, block.norm1_context, block.attn, self._turned)
-        for n, block in enumerate(single, len(double)):
-            sites += mmdit.single_sites(n, block.norm, block.attn, self._rows, self._turned)
-        return sites
+        return mmdit.flux_sites(*self._blocks(), self._rows, self._turned)
 
     def _blocks(self) -> tuple[list[Any], list[Any]]:
         net = self.transformer

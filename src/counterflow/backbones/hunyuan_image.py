@@ -8,7 +8,6 @@ classifier-free; the pipeline's own adds, after six steps, a memory of steps bef
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Any
 
@@ -21,10 +20,7 @@ from counterflow.backbones.base import Block, Conditioning, Site, Stream
 from counterflow.backbones.pipelines import PipelineAdapter
 from counterflow.errors import ModelError
 from counterflow.flow import Latent
-from counterflow.prompts import Kind, Segment, tokenize_inside, unknown_words
-
-QUOTED = ("'(.*?)'", '"(.*?)"', "‘(.*?)’", "“(.*?)”")
-"""What ByT5 is given, in this order."""
+from counterflow.prompts import tokenize_inside, tokenize_quotations, unknown_words
 
 
 class HunyuanImage(PipelineAdapter):
@@ -59,7 +55,7 @@ class HunyuanImage(PipelineAdapter):
             "encoder_attention_mask_2": letters.bool(),
         }
         dropped = int(pipe.prompt_template_encode_start_idx)
-        glyphs = self._quoted(prompt)
+        glyphs = tokenize_quotations(pipe.tokenizer_2, prompt, "byt5", self.rows - self.length)
         segment = tokenize_inside(
             pipe.tokenizer,
             prompt,
@@ -73,25 +69,6 @@ class HunyuanImage(PipelineAdapter):
         return Conditioning(
             prompt, tensors, (glyphs, segment), self.rows, unknown, attended=segment.stop
         )
-
-    def _quoted(self, prompt: str) -> Segment:
-        """`Text "…". ` for each quotation, a token for each byte; its frame counts as the marks."""
-        text, offsets = "", []
-        for quotation in (each for form in QUOTED for each in re.finditer(form, prompt)):
-            first, last = quotation.start(), quotation.end() - 1
-            marks = [(first, first + 1)] * len('Text "'), [(last, last + 1)] * len('". ')
-            letters = [
-                (n, n + 1) for n in range(first + 1, last) for _ in prompt[n].encode("utf-8")
-            ]
-            text += f'Text "{quotation[1]}". '
-            offsets += [*marks[0], *letters, *marks[1]]
-        if not text:
-            return Segment("byt5", 0, (), (), ())
-        most = self.rows - self.length
-        ids = self.pipeline.tokenizer_2(text, max_length=most, truncation=True)["input_ids"]
-        kinds: list[Kind] = ["content"] * (len(ids) - 1) + ["end"]
-        spans = (*offsets[: len(ids) - 1], (0, 0))
-        return Segment("byt5", 0, tuple(ids), spans, tuple(kinds))
 
     @torch.no_grad()
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:
@@ -116,16 +93,11 @@ class HunyuanImage(PipelineAdapter):
 
     def sites(self) -> list[Site]:
         """Of the double blocks, then of the single ones, whose one stream has the image first."""
-        double, single = self.transformer.transformer_blocks, self._single()
-        sites: list[Site] = []
-        for n, block in enumerate(double):
-            sites += mmdit.joint_sites(n, block.norm1_context, block.attn, self._turned)
-        for n, block in enumerate(single, len(double)):
-            sites += mmdit.single_sites(n, block.norm, block.attn, self._rows, self._turned)
-        return sites
+        return mmdit.flux_sites(*self._blocks(), self._rows, self._turned)
 
-    def _single(self) -> list[Any]:
-        return list(self.transformer.single_transformer_blocks)
+    def _blocks(self) -> tuple[list[Any], list[Any]]:
+        net = self.transformer
+        return list(net.transformer_blocks), list(net.single_transformer_blocks)
 
     def _rows(self, stream: Stream) -> slice:
         return slice(-self.rows) if stream == "image" else slice(-self.rows, None)
@@ -139,5 +111,5 @@ class HunyuanImage(PipelineAdapter):
 
     def blocks(self) -> list[Block]:
         """Double blocks, then single ones; image and text streams in, both out in that order."""
-        blocks = [*self.transformer.transformer_blocks, *self._single()]
+        blocks = (module for blocks in self._blocks() for module in blocks)
         return [Block(module, mmdit.image_first) for module in blocks]

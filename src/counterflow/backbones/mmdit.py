@@ -69,6 +69,21 @@ def single_sites(
     return sites
 
 
+def flux_sites(
+    double: Sequence[Any],
+    single: Sequence[Any],
+    rows: Callable[[Stream], slice],
+    turn: Turn,
+) -> list[Site]:
+    """The sites of blocks named as FLUX.1's: with two streams, then with one of both."""
+    sites: list[Site] = []
+    for n, block in enumerate(double):
+        sites += joint_sites(n, block.norm1_context, block.attn, turn)
+    for n, block in enumerate(single, len(double)):
+        sites += single_sites(n, block.norm, block.attn, rows, turn)
+    return sites
+
+
 def modulations(
     net: Any, embedders: Sequence[str] = ("context_embedder", "time_text_embed")
 ) -> list[tuple[nn.Module, str]]:
