@@ -5,11 +5,17 @@ A file for each family, with its entries of `TINY`.
 
 from __future__ import annotations
 
-from tiny import flux, hunyuan_image, longcat_image, ovis_image, qwen_image, sd3, z_image
+from tiny import flux, hunyuan_image, longcat_image, lumina2, ovis_image, qwen_image, sd3, z_image
 from tiny.parts import Tiny
 
-TINY: dict[str, Tiny] = {
-    name: tiny
-    for family in (sd3, flux, z_image, qwen_image, longcat_image, ovis_image, hunyuan_image)
-    for name, tiny in family.TINY.items()
-}
+FAMILIES = (
+    sd3,
+    flux,
+    z_image,
+    qwen_image,
+    longcat_image,
+    ovis_image,
+    hunyuan_image,
+    lumina2,
+)
+TINY: dict[str, Tiny] = {name: tiny for family in FAMILIES for name, tiny in family.TINY.items()}

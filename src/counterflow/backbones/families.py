@@ -10,7 +10,7 @@ from typing import Literal
 
 GuidanceForm = Literal["classifier-free", "embedded", "rescaled"]
 """`embedded`: the model is told the scale, in one forward. `rescaled`: classifier-free, and then as
-long as the conditional velocity, token by token."""
+long as the conditional velocity, token by token or row by row."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,13 @@ FAMILIES: dict[str, Family] = {
         ("classifier-free",),
         (Checkpoint("hunyuanvideo-community/HunyuanImage-2.1-Diffusers", HUNYUAN),),
         unused=("guider", "ocr_guider"),
+    ),
+    "lumina2": Family(
+        "Lumina-Image 2.0",
+        "Lumina2Pipeline",
+        "counterflow.backbones.lumina2:Lumina2",
+        ("rescaled",),
+        (Checkpoint("Alpha-VLLM/Lumina-Image-2.0", APACHE),),
     ),
 }
 """By the adapter's `family`."""

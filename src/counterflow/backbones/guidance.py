@@ -45,3 +45,18 @@ class Rescaled(ClassifierFree):
             return guided
         mine, wanted = (pack(each).norm(dim=-1, keepdim=True) for each in (guided, conditional))
         return unpack(pack(guided) * (wanted / mine).clamp(max=self.longest), guided)
+
+
+@dataclass(frozen=True)
+class RescaledRows(ClassifierFree):
+    """Classifier-free guidance, then as long as the conditional velocity, row of cells by row and
+    channel by channel.
+    """
+
+    linear = False
+
+    def __call__(self, conditional: Latent, unconditional: Latent | None) -> Latent:
+        """The direction of the guided velocity, the length of the conditional one."""
+        guided = super().__call__(conditional, unconditional)
+        mine, wanted = (each.norm(dim=-1, keepdim=True) for each in (guided, conditional))
+        return guided if unconditional is None else guided * (wanted / mine)

@@ -18,6 +18,8 @@ from counterflow.flow import Latent
 
 Turn = Callable[[Tensor, Stream], Tensor]
 """The rotary embedding of a stream's heads `[batch, heads, tokens, width]`."""
+Rows = slice | Sequence[slice]
+"""Where a stream's tokens are in one of both."""
 STREAMS: tuple[Stream, ...] = ("image", "text")
 
 
@@ -46,13 +48,14 @@ def single_sites(
     number: int,
     norm: nn.Module,
     attention: Any,
-    rows: Callable[[Stream], slice],
+    rows: Callable[[Stream], Rows],
     turn: Turn,
     length: int | None = None,
 ) -> list[Site]:
     """The sites of a block with one stream of both, of which each site has its own rows.
 
     Where batches have text of different length, zeros fill its features up to `length` rows.
+    Several slices are those of each member of the batch.
     """
     sites = []
     for part in ("modulated", *ATTENTION):
@@ -126,21 +129,30 @@ def with_first(output: Any, value: Tensor) -> Any:
     return (value, *output[1:]) if isinstance(output, tuple) else value
 
 
-def _rows(rows: Callable[[], slice], length: int | None, output: Any) -> Tensor:
-    value = first(output)[:, rows()]
+def _rows(rows: Callable[[], Rows], length: int | None, output: Any) -> Tensor:
+    features, where = first(output), rows()
+    if isinstance(where, slice):
+        value = features[:, where]
+    else:
+        each = [row[own] for row, own in zip(features, where, strict=True)]
+        value = nn.utils.rnn.pad_sequence(each, batch_first=True)
     missing = 0 if length is None else length - value.shape[1]
     return nn.functional.pad(value, (0, 0, 0, missing)) if missing else value
 
 
-def _with_rows(rows: Callable[[], slice], output: Any, value: Tensor) -> Any:
-    changed = first(output).clone()
-    own = changed[:, rows()]
-    own.copy_(value[:, : own.shape[1]])
+def _with_rows(rows: Callable[[], Rows], output: Any, value: Tensor) -> Any:
+    changed, where = first(output).clone(), rows()
+    each = [where] * len(changed) if isinstance(where, slice) else where
+    for row, own, new in zip(changed, each, value, strict=True):
+        row[own] = new[: len(row[own])]
     return with_first(output, changed)
 
 
 def _compared(attention: Any, norm: str, turn: Turn, stream: Stream, value: Tensor) -> Tensor:
-    heads = value.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+    """Grouped keys are repeated for the queries that share them."""
+    width = attention.inner_dim // attention.heads
+    heads = value.unflatten(-1, (-1, width)).transpose(1, 2)
+    heads = heads.repeat_interleave(attention.heads // heads.shape[1], 1)
     normed = getattr(attention, norm, None)
     return turn(heads if normed is None else normed(heads), stream)
 
