@@ -13,9 +13,10 @@ import torch
 from counterflow.backbones.autoencoders import FrameAutoencoder
 from counterflow.backbones.base import stacked
 from counterflow.backbones.families import FAMILIES, few_steps, told
-from counterflow.backbones.registry import adapter_of, load_backbone
+from counterflow.backbones.registry import adapter_of, load_adapter, load_backbone
 from counterflow.bench.vital import bypassed
 from counterflow.edit.editor import Editor
+from counterflow.errors import ModelError
 from counterflow.prompts import tokenize_inside
 from tiny import TINY
 from tiny.parts import qwen_tokenizer
@@ -54,7 +55,8 @@ def test_rows_of_text_are_their_words(its: Editor, named: str) -> None:
     prompts = ("a red cat at night", "a red dog at night")
     first, second = map(its.backbone.embed, prompts)
     text = [each.tensors[TINY[named].text][0] for each in (first, second)]
-    for one, two in zip(first.segments, second.segments, strict=True):
+    pairs = zip(first.segments, second.segments, strict=True)
+    for one, two in ((one, two) for one, two in pairs if one.ids):  # none of a quotation
         spans = [one.offsets[row] for row, kind in enumerate(one.kinds) if kind == "content"]
         assert "".join(prompts[0][a:b].strip() for a, b in spans) == "aredcatatnight"
         at = next(
@@ -65,6 +67,18 @@ def test_rows_of_text_are_their_words(its: Editor, named: str) -> None:
         assert distance(text[0][rows], text[1][rows]) <= 1e-6
         row = one.start + at
         assert distance(text[0][row], text[1][row]) > 1e-3
+
+
+def test_segments_spell_the_prompt(its: Editor) -> None:
+    """All that is no space is in some token's span, quotation marks and apostrophes too."""
+    prompt = """it's a "red cat", (I don't) 'say so'"""
+    letters = {n for n, letter in enumerate(prompt) if letter != " "}
+    for segment in its.backbone.embed(prompt).segments:
+        covered = {n for a, b in segment.offsets for n in range(a, b)}
+        if segment.name == "byt5":  # which reads quotations alone
+            assert {prompt.index(letter) for letter in "\"'rcs"} <= covered
+        else:
+            assert covered >= letters, segment.name
 
 
 @pytest.mark.parametrize(
@@ -85,7 +99,7 @@ def test_a_template_around_a_prompt_is_no_part_of_it(prompt: str) -> None:
 
 
 def test_a_prompt_that_is_too_long_is_cut_and_told(its: Editor) -> None:
-    long = " ".join(["a red cat on the grass and"] * 40)
+    long = " ".join(["a red cat on the grass and"] * 100)
     embedded = its.backbone.embed(long)
     assert embedded.cut and all(long.endswith(rest) for rest in embedded.cut.values())
     assert torch.isfinite(its.backbone.velocity(noise(its, 1), 0.5, embedded)).all()
@@ -169,6 +183,13 @@ def test_rows_beyond_those_attended_do_not_matter(its: Editor, named: str) -> No
         if kind == "content"
     ]
     assert max(content) < last and changed(slice(content[-1], content[-1] + 1)) > 1e-5
+
+
+def test_a_model_of_mean_velocities_is_refused() -> None:
+    pipeline = TINY["hunyuan-image"].build()
+    pipeline.transformer.register_to_config(use_meanflow=True)
+    with pytest.raises(ModelError, match="distilled to mean velocities"):
+        load_adapter(pipeline)
 
 
 def test_it_works_in_half_precision(its: Editor, tmp_path: Path) -> None:

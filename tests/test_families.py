@@ -53,7 +53,7 @@ def test_two_prompts_in_a_batch_are_its_pipelines_two(
     its: Editor, named: str, guidance: float, size: tuple[int, int]
 ) -> None:
     """Of different length, each with noise of its own."""
-    prompts = ["a red cat", SOURCE]
+    prompts = ['a red cat says "hi"', SOURCE]
     start = torch.cat([its.noise(seed, size) for seed in (5, 6)])
     options = {"num_inference_steps": 3, "width": size[0], "height": size[1]}
     expected = TINY[named].own(its.backbone.pipeline, prompts, start, guidance, options)
@@ -123,13 +123,14 @@ def test_a_text_control_changes_the_mapped_rows_alone(its: Editor) -> None:
     sites = {site.name: site for site in its.backbone.sites()}
     replaced = []
     for name in raw:
-        before, after = whole(raw[name]).clone(), whole(seen[name])
-        own = sites[name].read(before[1:2])
-        expected = mapped(own, sites[name].read(before[0:1]), rows)
+        before, after = whole(raw[name]), whole(seen[name])
+        features = sites[name].read(before)
+        own, expected = features[1:2], features.clone()
+        expected[1:2] = mapped(own, features[0:1], rows)
         assert own.shape[1] == target.length
-        replaced.append(distance(expected, own))
-        before[1:2] = sites[name].write(before[1:2], expected)
-        assert torch.equal(after, before), name
+        replaced.append(distance(expected, features))
+        assert torch.equal(after, sites[name].write(before, expected)), name
+        assert torch.equal(after[[0, 2]], before[[0, 2]]), name
         if isinstance(raw[name], tuple):
             pairs = zip(raw[name][1:], seen[name][1:], strict=True)
             assert all(torch.equal(a, b) for a, b in pairs)
@@ -225,9 +226,10 @@ def test_compared_features_are_those_of_attention(its: Editor, attended: Any) ->
         features.put(HERE, sites[name], sites[name].read(output))
 
     def at(name: str, there: Tensor) -> int | None:
-        """The first row of a site's features in those of a call."""
-        mine = sites[name].compared(features.get(HERE, sites[name]))
-        count, rows = mine.shape[2], there.shape[2]
+        """The first row of a site's features in those of a call, zeros that fill them left out."""
+        mine, rows = sites[name].compared(features.get(HERE, sites[name])), there.shape[2]
+        mine = mine[:, :, : max(rows - 32, 32)]
+        count = mine.shape[2]
         if mine.shape[1] != there.shape[1] or rows <= count:
             return None
         near = [n for n in (0, rows - count) if distance(mine, there[:, :, n : n + count]) <= 1e-5]
@@ -246,7 +248,8 @@ def test_compared_features_are_those_of_attention(its: Editor, attended: Any) ->
         logits = query @ key.mT * query.shape[-1] ** -0.5
         if mask is not None:
             logits = logits.masked_fill(~mask, -torch.inf)
-        shares = logits.softmax(-1)[0, :, image : image + 32, text : text + prompt.length]
+        end = text + min(prompt.length, key.shape[2] - 32)
+        shares = logits.softmax(-1)[0, :, image : image + 32, text:end]
         total.append(shares.mean(0))
     mine = attention_to_text(backbone.sites(), features, HERE, prompt.attended)
     expected = torch.stack(total).mean(0)

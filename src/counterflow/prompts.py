@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 Kind = Literal["begin", "content", "end", "pad"]
 
+QUOTED = ("'(.*?)'", '"(.*?)"', "‘(.*?)’", "“(.*?)”")  # noqa: RUF001
+"""Forms of quotation."""
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -97,12 +100,14 @@ def tokenize_inside(
     length: int,
     dropped: int = 0,
     special_tokens: bool = True,
+    first: int = 0,
 ) -> Segment:
     """Tokenize a prompt inside a chat's template, at its `{}`; a segment without padding.
 
     What is before the prompt counts as its beginning, what is after it as its end. The first
-    `dropped` tokens are not in the text stream; with them it has at most `length` rows. Without
-    `special_tokens` the tokenizer adds none to those that the template has.
+    `dropped` tokens are not in the text stream; with them it has at most `length` rows, of which
+    the stream's row `first` is the first. Without `special_tokens` the tokenizer adds none to those
+    that the template has.
     """
     before, _, after = template.partition("{}")
     start, stop = len(before), len(before) + len(prompt)
@@ -122,7 +127,27 @@ def tokenize_inside(
         offsets.append(within if kind == "content" else (0, 0))
     cut = "" if "end" in kinds else _cut(prompt, offsets, kinds)
     ids = tuple(code["input_ids"][dropped:])
-    return Segment(name, 0, ids, tuple(offsets), tuple(kinds), cut)
+    return Segment(name, first, ids, tuple(offsets), tuple(kinds), cut)
+
+
+def tokenize_quotations(tokenizer: Any, prompt: str, name: str, length: int) -> Segment:
+    """Tokenize, byte by byte, what a prompt quotes: `Text "…". ` for each, cut to `length` rows.
+
+    Its frame counts as the quotation's marks. Without a quotation the segment is empty.
+    """
+    text, offsets = "", []
+    for quotation in (each for form in QUOTED for each in re.finditer(form, prompt)):
+        first, last = quotation.start(), quotation.end() - 1
+        text += f'Text "{quotation[1]}". '
+        offsets += [(first, first + 1)] * len('Text "')
+        offsets += [(n, n + 1) for n in range(first + 1, last) for _ in prompt[n].encode()]
+        offsets += [(last, last + 1)] * len('". ')
+    if not text:
+        return Segment(name, 0, (), (), ())
+    ids = tokenizer(text, max_length=length, truncation=True)["input_ids"]
+    kinds: list[Kind] = ["content" for _ in ids[1:]]
+    spans = (*offsets[: len(kinds)], (0, 0))
+    return Segment(name, 0, tuple(ids), spans, (*kinds, "end"))
 
 
 def padded(segment: Segment, tokenizer: Any, length: int) -> Segment:

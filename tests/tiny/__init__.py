@@ -5,11 +5,32 @@ A file for each family, with its entries of `TINY`.
 
 from __future__ import annotations
 
-from tiny import aura_flow, flux, flux2, krea2, qwen_image, sd3, z_image
+from tiny import (
+    aura_flow,
+    flux,
+    flux2,
+    hunyuan_image,
+    krea2,
+    longcat_image,
+    lumina2,
+    ovis_image,
+    qwen_image,
+    sd3,
+    z_image,
+)
 from tiny.parts import Tiny
 
-FAMILIES = (sd3, flux, flux2, z_image, qwen_image, aura_flow, krea2)
-
-TINY: dict[str, Tiny] = {}
-for family in FAMILIES:
-    TINY |= family.TINY
+FAMILIES = (
+    sd3,
+    flux,
+    flux2,
+    z_image,
+    qwen_image,
+    aura_flow,
+    krea2,
+    longcat_image,
+    ovis_image,
+    hunyuan_image,
+    lumina2,
+)
+TINY: dict[str, Tiny] = {name: tiny for family in FAMILIES for name, tiny in family.TINY.items()}

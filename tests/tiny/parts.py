@@ -10,9 +10,18 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import Qwen2Tokenizer
+from transformers import (
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
+)
 
 from counterflow.toybox.captions import caption
 from counterflow.toybox.scene import sample
@@ -119,3 +128,71 @@ def qwen_tokenizer(length: int, template: str = "", **options: Any) -> Qwen2Toke
     )
     tokenizer.chat_template = CHAT
     return tokenizer
+
+
+def qwen_vl(tokenizer: Qwen2Tokenizer, layers: int = 1) -> Qwen2_5_VLForConditionalGeneration:
+    """A language model of Qwen2.5-VL's kind, with features of width 24."""
+    words = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 24,
+        "intermediate_size": 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2]},
+    }
+    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+    config = Qwen2_5_VLConfig(text_config=words, vision_config={**sight, "out_hidden_size": 24})
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def qwen3(tokenizer: Qwen2Tokenizer) -> Qwen3Model:
+    """A language model of Qwen3's kind, with features of width 24."""
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=12,
+    )
+    return Qwen3Model(config)
+
+
+SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+
+
+@cache
+def gemma_tokenizer(length: int, template: str = "") -> GemmaTokenizer:
+    """A tokenizer of Gemma's kind, with a token for each byte; it may know a text well."""
+    learner = Tokenizer(models.BPE(unk_token="<unk>"))
+    learner.normalizer = normalizers.Replace(" ", "\u2581")
+    learner.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
+    known = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=700, show_progress=False, special_tokens=known)
+    learner.train_from_iterator([*captions(), *[template] * 300], trainer)
+    model = json.loads(learner.to_str())["model"]
+    return GemmaTokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(pair) for pair in model["merges"]],
+        model_max_length=length,
+        add_bos_token=True,
+    )
+
+
+def gemma(tokenizer: GemmaTokenizer) -> Gemma2Model:
+    """A language model of Gemma 2's kind, with features of width 24."""
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=12,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return Gemma2Model(config)

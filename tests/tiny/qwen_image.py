@@ -12,10 +12,9 @@ from diffusers import (
     QwenImageTransformer2DModel,
 )
 from torch import Tensor
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from counterflow.backbones.mmdit import pack, unpack
-from tiny.parts import Tiny, frame_autoencoder, qwen_tokenizer, ready
+from tiny.parts import Tiny, frame_autoencoder, qwen_tokenizer, qwen_vl, ready
 
 SYSTEM = "Describe the image by detailing the color, shape, size, texture, quantity, text"
 
@@ -32,17 +31,6 @@ def qwen_image() -> Any:
         joint_attention_dim=24,
         axes_dims_rope=(4, 6, 6),
     )
-    words = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 24,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2]},
-    }
-    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
-    config = Qwen2_5_VLConfig(text_config=words, vision_config={**sight, "out_hidden_size": 24})
     return ready(
         QwenImagePipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(
@@ -52,7 +40,7 @@ def qwen_image() -> Any:
                 shift_terminal=0.02,
             ),
             vae=frame_autoencoder(),
-            text_encoder=Qwen2_5_VLForConditionalGeneration(config),
+            text_encoder=qwen_vl(tokenizer),
             tokenizer=tokenizer,
             transformer=transformer,
         )

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from torch import Tensor
-from transformers import Qwen3Config, Qwen3Model
 
-from tiny.parts import Tiny, autoencoder, qwen_tokenizer, ready
+from tiny.parts import Tiny, autoencoder, qwen3, qwen_tokenizer, ready
 
 
 def z_image() -> Any:
@@ -29,20 +28,11 @@ def z_image() -> Any:
     )
     torch.nn.init.normal_(transformer.x_pad_token)
     torch.nn.init.normal_(transformer.cap_pad_token)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=24,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=12,
-    )
     return ready(
         ZImagePipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
             vae=autoencoder(),
-            text_encoder=Qwen3Model(config),
+            text_encoder=qwen3(tokenizer),
             tokenizer=tokenizer,
             transformer=transformer,
         )

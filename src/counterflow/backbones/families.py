@@ -10,7 +10,7 @@ from typing import Literal
 
 GuidanceForm = Literal["classifier-free", "embedded", "rescaled"]
 """`embedded`: the model is told the scale, in one forward. `rescaled`: classifier-free, and then as
-long as the conditional velocity, token by token."""
+long as the conditional velocity, token by token or row by row."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,13 @@ class Family:
     guidance: tuple[GuidanceForm, ...]
     """The forms that its models have; which one is a matter of the model's own configuration."""
     checkpoints: tuple[Checkpoint, ...]
+    unused: tuple[str, ...] = ()
+    """Components of the pipeline that nothing here needs; they are not loaded."""
 
 
 STABILITY = "stabilityai-ai-community"
 APACHE = "apache-2.0"
+HUNYUAN = "tencent-hunyuan-community"
 FLUX_DEV = "flux-1-dev-non-commercial-license"
 FLUX2_DEV = "flux-dev-non-commercial-license"
 FLUX_KLEIN = "flux-non-commercial-license"
@@ -136,11 +139,44 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("krea/Krea-2-Turbo", KREA, 8),
         ),
     ),
+    "longcat-image": Family(
+        "LongCat-Image",
+        "LongCatImagePipeline",
+        "counterflow.backbones.longcat_image:LongCatImage",
+        ("rescaled",),
+        (Checkpoint("meituan-longcat/LongCat-Image", APACHE),),
+        unused=("text_processor",),
+    ),
+    "ovis-image": Family(
+        "Ovis-Image",
+        "OvisImagePipeline",
+        "counterflow.backbones.ovis_image:OvisImage",
+        ("classifier-free",),
+        (Checkpoint("AIDC-AI/Ovis-Image-7B", APACHE),),
+    ),
+    "hunyuan-image": Family(
+        "HunyuanImage 2.1",
+        "HunyuanImagePipeline",
+        "counterflow.backbones.hunyuan_image:HunyuanImage",
+        ("classifier-free",),
+        (Checkpoint("hunyuanvideo-community/HunyuanImage-2.1-Diffusers", HUNYUAN),),
+        unused=("guider", "ocr_guider"),
+    ),
+    "lumina2": Family(
+        "Lumina-Image 2.0",
+        "Lumina2Pipeline",
+        "counterflow.backbones.lumina2:Lumina2",
+        ("rescaled",),
+        (Checkpoint("Alpha-VLLM/Lumina-Image-2.0", APACHE),),
+    ),
 }
 """By the adapter's `family`."""
 
 ADAPTERS = {each.pipeline: each.adapter for each in FAMILIES.values()}
 """The adapter of each pipeline class."""
+
+UNUSED = {each.pipeline: each.unused for each in FAMILIES.values()}
+"""The components of each pipeline class that are not loaded."""
 
 
 def few_steps(family: str, identity: str) -> int | None:

@@ -6,7 +6,7 @@ The text stream is T5's, unmasked; CLIP's pooled vector modulates. Time is sigma
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ class Flux(PipelineAdapter):
     """Adapter over a loaded `FluxPipeline`."""
 
     family = "flux"
+    embedders: Sequence[str] = ("context_embedder", "time_text_embed")
+    """Modules of the transformer that embed prompt and time."""
 
     def __init__(
         self, pipeline: Any, identity: str = "", words: Collection[str] | None = None
@@ -81,12 +83,14 @@ class Flux(PipelineAdapter):
         return mmdit.unpack(out.float(), x)
 
     def _positions(self, height: int, width: int) -> Tensor:
+        """Of text and image tokens."""
         return mmdit.places(self.length, height, width, self.device)
 
     def remembered(self) -> list[tuple[nn.Module, str]]:
         """As SD3's, and the single blocks' modulation."""
-        single = self.transformer.single_transformer_blocks
-        return mmdit.modulations(self.transformer) + [(block.norm, "linear") for block in single]
+        net = self.transformer
+        single = [(block.norm, "linear") for block in net.single_transformer_blocks]
+        return mmdit.modulations(net, self.embedders) + single
 
     def guidance(self, scale: float) -> Guidance:
         """Told to the model where it was made so, else classifier-free."""
@@ -97,13 +101,7 @@ class Flux(PipelineAdapter):
 
         q and k are compared with their norm and rotary embedding, at the last forward's size.
         """
-        double, single = self._blocks()
-        sites: list[Site] = []
-        for n, block in enumerate(double):
-            sites += mmdit.joint_sites(n, block.norm1_context, block.attn, self._turned)
-        for n, block in enumerate(single, len(double)):
-            sites += mmdit.single_sites(n, block.norm, block.attn, self._rows, self._turned)
-        return sites
+        return mmdit.flux_sites(*self._blocks(), self._rows, self._turned)
 
     def _blocks(self) -> tuple[list[Any], list[Any]]:
         net = self.transformer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,6 +35,8 @@ class Rescaled(ClassifierFree):
     """Classifier-free guidance, then as long as the conditional velocity, token by token."""
 
     linear = False
+    longest: float = math.inf
+    """Most that a token's velocity is stretched by; 1 only shortens."""
 
     def __call__(self, conditional: Latent, unconditional: Latent | None) -> Latent:
         """The direction of the guided velocity, the length of the conditional one."""
@@ -41,4 +44,19 @@ class Rescaled(ClassifierFree):
         if unconditional is None:
             return guided
         mine, wanted = (pack(each).norm(dim=-1, keepdim=True) for each in (guided, conditional))
-        return unpack(pack(guided) * (wanted / mine), guided)
+        return unpack(pack(guided) * (wanted / mine).clamp(max=self.longest), guided)
+
+
+@dataclass(frozen=True)
+class RescaledRows(ClassifierFree):
+    """Classifier-free guidance, then as long as the conditional velocity, row of cells by row and
+    channel by channel.
+    """
+
+    linear = False
+
+    def __call__(self, conditional: Latent, unconditional: Latent | None) -> Latent:
+        """The direction of the guided velocity, the length of the conditional one."""
+        guided = super().__call__(conditional, unconditional)
+        mine, wanted = (each.norm(dim=-1, keepdim=True) for each in (guided, conditional))
+        return guided if unconditional is None else guided * (wanted / mine)

@@ -6,7 +6,7 @@ stream of both), `add_q_proj` for the text, with the norms `norm_q` and `norm_ad
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,8 @@ from counterflow.flow import Latent
 
 Turn = Callable[[Tensor, Stream], Tensor]
 """The rotary embedding of a stream's heads `[batch, heads, tokens, width]`."""
+Rows = slice | Sequence[slice]
+"""Where a stream's tokens are in one of both."""
 STREAMS: tuple[Stream, ...] = ("image", "text")
 ALL = slice(None)
 
@@ -47,14 +49,15 @@ def single_sites(
     number: int,
     norm: nn.Module,
     attention: Any,
-    rows: Callable[[Stream], slice],
+    rows: Callable[[Stream], Rows],
     turn: Turn,
     length: int | None = None,
 ) -> list[Site]:
     """The sites of a block with one stream of both, of which each site has its own rows.
 
-    Where batches have text of different length, zeros fill its features up to `length` rows. Of a
-    projection that makes q, k, v and more at once (FLUX.2) each has its own columns.
+    Where batches have text of different length, zeros fill its features up to `length` rows.
+    Several slices are those of each member of the batch. Of a projection that makes q, k, v and
+    more at once (FLUX.2) each has its own columns.
     """
     sites = []
     for part in ("modulated", *ATTENTION):
@@ -80,9 +83,29 @@ def _projection(attention: Any, part: str) -> tuple[nn.Module, slice]:
     return fused, slice(first, first + attention.inner_dim)
 
 
-def modulations(net: Any) -> list[tuple[nn.Module, str]]:
-    """The modules of a transformer that see noise level and prompts alone, as (parent, name)."""
-    modules = [(net, "context_embedder"), (net, "time_text_embed"), (net.norm_out, "linear")]
+def flux_sites(
+    double: Sequence[Any],
+    single: Sequence[Any],
+    rows: Callable[[Stream], slice],
+    turn: Turn,
+) -> list[Site]:
+    """The sites of blocks named as FLUX.1's: with two streams, then with one of both."""
+    sites: list[Site] = []
+    for n, block in enumerate(double):
+        sites += joint_sites(n, block.norm1_context, block.attn, turn)
+    for n, block in enumerate(single, len(double)):
+        sites += single_sites(n, block.norm, block.attn, rows, turn)
+    return sites
+
+
+def modulations(
+    net: Any, embedders: Sequence[str] = ("context_embedder", "time_text_embed")
+) -> list[tuple[nn.Module, str]]:
+    """The modules of a transformer that see noise level and prompts alone, as (parent, name).
+
+    `embedders` are its own, of prompt and time.
+    """
+    modules = [*((net, name) for name in embedders), (net.norm_out, "linear")]
     for block in net.transformer_blocks:
         modules += [(block.norm1, "linear"), (block.norm1_context, "linear")]
     return modules
@@ -92,6 +115,12 @@ def streams(args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Tenso
     """Text and image stream as they entered a block: what it returns if it adds nothing."""
     given = dict(zip(("hidden_states", "encoder_hidden_states"), args, strict=False)) | named
     return given["encoder_hidden_states"], given["hidden_states"]
+
+
+def image_first(args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """The same for blocks that return the image's stream first."""
+    text, image = streams(args, named)
+    return image, text
 
 
 def stream(args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
@@ -111,16 +140,23 @@ def with_first(output: Any, value: Tensor) -> Any:
     return (value, *output[1:]) if isinstance(output, tuple) else value
 
 
-def _rows(rows: Callable[[], slice], columns: slice, length: int | None, output: Any) -> Tensor:
-    value = first(output)[:, rows(), columns]
+def _rows(rows: Callable[[], Rows], columns: slice, length: int | None, output: Any) -> Tensor:
+    features, where = first(output)[..., columns], rows()
+    if isinstance(where, slice):
+        value = features[:, where]
+    else:
+        each = [row[own] for row, own in zip(features, where, strict=True)]
+        value = nn.utils.rnn.pad_sequence(each, batch_first=True)
     missing = 0 if length is None else length - value.shape[1]
     return nn.functional.pad(value, (0, 0, 0, missing)) if missing else value
 
 
-def _with_rows(rows: Callable[[], slice], columns: slice, output: Any, value: Tensor) -> Any:
-    changed = first(output).clone()
-    own = changed[:, rows(), columns]
-    own.copy_(value[:, : own.shape[1]])
+def _with_rows(rows: Callable[[], Rows], columns: slice, output: Any, value: Tensor) -> Any:
+    changed, where = first(output).clone(), rows()
+    each = [where] * len(changed) if isinstance(where, slice) else where
+    for row, own, new in zip(changed, each, value, strict=True):
+        place = row[own, columns]
+        place.copy_(new[: len(place)])
     return with_first(output, changed)
 
 
@@ -162,11 +198,15 @@ def unpack(tokens: Tensor, like: Latent) -> Latent:
     return cells.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, height, width)
 
 
-def places(text: int, height: int, width: int, device: torch.device) -> Tensor:
+def places(
+    text: int, height: int, width: int, device: torch.device, counted: bool = False
+) -> Tensor:
     """Positions of FLUX's tokens, `[text + image, 3]`: text is all at 0, image tokens by row and
-    column of a grid.
+    column of a grid. Where text is `counted`, its tokens are on the grid's diagonal.
     """
     found = torch.zeros(text + height * width, 3, device=device)
+    if counted:
+        found[:text, 1:] = torch.arange(text, device=device)[:, None]
     image = found[text:].view(height, width, 3)
     image[..., 1] = torch.arange(height, device=device)[:, None]
     image[..., 2] = torch.arange(width, device=device)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from counterflow.backbones.base import Backbone
-from counterflow.backbones.families import ADAPTERS
+from counterflow.backbones.families import ADAPTERS, UNUSED
 from counterflow.backbones.identity import fingerprint
 from counterflow.errors import InputError, ModelError
 
@@ -186,8 +186,15 @@ def _open(where: str, dtype: Any, revision: str | None, local: bool) -> Any:
     from diffusers import DiffusionPipeline
 
     with _refusing(where):
+        config = DiffusionPipeline.load_config(where, revision=revision, local_files_only=local)
+        unused = dict.fromkeys(UNUSED.get(str(config.get("_class_name")), ()))
         return DiffusionPipeline.from_pretrained(
-            where, dtype=dtype, revision=revision, use_safetensors=True, local_files_only=local
+            where,
+            dtype=dtype,
+            revision=revision,
+            use_safetensors=True,
+            local_files_only=local,
+            **unused,
         )
 
 
