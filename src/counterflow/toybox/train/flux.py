@@ -17,7 +17,7 @@ from diffusers import (
     FluxTransformer2DModel,
 )
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from counterflow.backbones.mmdit import pack, places, unpack
 from counterflow.backbones.registry import toybox_folder
@@ -63,7 +63,7 @@ class Texts(text.Texts):
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
             T5Tokenizer.from_pretrained(folder / "tokenizer_3"),
         )
-        clip = CLIPTextModel.from_pretrained(folder / "text_encoder")
+        clip = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder").text_model
         t5 = T5EncoderModel.from_pretrained(folder / "text_encoder_3")
         self.encoder = clip.float().eval().requires_grad_(False)
         self.encoder_2 = text.t5_positions(t5.float()).eval()
