@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
     "toybox.captions": {"toybox.scene"},
     "toybox.judge": {"errors", "toybox.board", "toybox.scene"},
     "toybox": {"errors", "flow", "images"} | TOYBOX,
-    "toybox.train": {"errors", "flow", "prompts", "toybox.judge"} | TOYBOX,
+    "toybox.train": {"errors", "flow", "prompts", "backbones", "toybox.judge"} | TOYBOX,
     "backbones.base": GROUND,
     "backbones.hooks": GROUND | {"backbones.base"},
     "backbones": GROUND | {"backbones.base", "backbones.hooks", "toybox"},

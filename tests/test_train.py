@@ -21,7 +21,7 @@ from counterflow.errors import InputError
 from counterflow.prompts import words
 from counterflow.toybox import judge
 from counterflow.toybox.scene import VALUES
-from counterflow.toybox.train import data, recipe, stage, text, transformer
+from counterflow.toybox.train import data, recipe, sd3, stage, text, transformer
 from counterflow.toybox.train.attention import TrainingAttention
 
 
@@ -131,7 +131,7 @@ def test_brief_training_says_less() -> None:
 def test_training_attention_is_the_pipelines() -> None:
     """Our processor equals diffusers'; one padding token of weight n equals n of them."""
     torch.manual_seed(0)
-    model = transformer.build(layers=2, heads=1, pooled=8)
+    model = sd3.build(layers=2, heads=1, pooled=8)
     for p in model.parameters():
         nn.init.normal_(p, std=0.05)
     x, time_, pooled = torch.randn(2, 16, 4, 4), torch.tensor([300.0, 800.0]), torch.randn(2, 8)

@@ -32,6 +32,8 @@ class Flux(PipelineAdapter):
         self, pipeline: Any, identity: str = "", words: Collection[str] | None = None
     ) -> None:
         super().__init__(pipeline, identity, words)
+        side = int(self.vae.config.get("sample_size", 0))  # 32 is the class's default: not said
+        self.area = side**2 if side > 32 else self.area
         self.embedded = bool(self.transformer.config.get("guidance_embeds", False))
         self.tokenizer = self._tokenizer()
         self.length = min(self._longest_text(), int(self.tokenizer.model_max_length))

@@ -20,9 +20,18 @@ from counterflow.errors import InputError, ModelError
 DTYPES = ("float32", "bfloat16", "float16")
 
 
+BUNDLED = {"toybox": "weights", "toybox-flux": "weights_flux"}
+"""The bundled models: in which folder of `counterflow.toybox` each is, with its recipe and log."""
+
+
+def bundled_folder(name: str) -> Path:
+    """The pipeline folder of a bundled model."""
+    return Path(str(files("counterflow.toybox") / BUNDLED[name] / "pipeline"))
+
+
 def toybox_folder() -> Path:
-    """The bundled model, a `StableDiffusion3Pipeline` folder."""
-    return Path(str(files("counterflow.toybox") / "weights" / "pipeline"))
+    """The first bundled model, a `StableDiffusion3Pipeline` folder."""
+    return bundled_folder("toybox")
 
 
 def check_options(model: str, device: str | None, dtype: str | None) -> None:
@@ -43,17 +52,21 @@ def check_options(model: str, device: str | None, dtype: str | None) -> None:
 def local_folder(model: str) -> Path | None:
     """The folder of a model name, or None for a hub repository `owner/name`.
 
-    Raises ModelError for a name that is neither.
+    Raises ModelError for a name that is neither, and for a bundled model that is not there.
     """
-    if model == "toybox":
-        return toybox_folder()
+    if model in BUNDLED:
+        folder = bundled_folder(model)
+        if not folder.is_dir():
+            raise ModelError(f"{model} is not in this installation: there is no {folder}")
+        return folder
     path = Path(model).expanduser()
     if path.exists():
         return path
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         return None
+    bundled = ", ".join(BUNDLED)
     raise ModelError(
-        f"no model at {model}: give 'toybox', a pipeline folder or a repository owner/name"
+        f"no model at {model}: give {bundled}, a pipeline folder or a repository owner/name"
     )
 
 
@@ -83,9 +96,9 @@ def load_backbone(
 ) -> Backbone:
     """Load a model and wrap it in its adapter.
 
-    `model` is `"toybox"`, a pipeline folder or a hub repository. `device` is by default a GPU
-    if there is one, `dtype` float32 on a CPU and bfloat16 elsewhere. Only safetensors are read
-    and no remote code is run. With `compile` its blocks are compiled, as they are first used.
+    `model` is a name of `BUNDLED`, a pipeline folder or a hub repository. `device` is by default
+    a GPU if there is one, `dtype` float32 on a CPU and bfloat16 elsewhere. Only safetensors are
+    read and no remote code is run. With `compile` its blocks are compiled, as they are first used.
     Warns (UserWarning) of a model that was distilled for few steps. Raises ModelError if the model
     cannot be opened, does not fit or cannot be compiled here, and InputError for a wrong device or
     dtype.

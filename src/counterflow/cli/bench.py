@@ -253,9 +253,9 @@ def worker_count(count: int | None, model: str, device: str | None) -> int:
     """Number of processes; InputError for fewer than one."""
     if count is not None and count < 1:
         raise InputError(f"--workers is 1 or more, not {count}")
-    from counterflow.backbones.registry import pick_device
+    from counterflow.backbones.registry import BUNDLED, pick_device
 
-    single = model != "toybox" or pick_device(device) != "cpu"
+    single = model not in BUNDLED or pick_device(device) != "cpu"
     return count or (1 if single else os.cpu_count() or 1)
 
 

@@ -12,7 +12,9 @@ from counterflow.errors import InputError
 ImageArg = Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, BMP, TIFF or GIF.")]
 Source = Annotated[str, typer.Option(help="A sentence that describes the picture.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the PNG goes.")]
-Model = Annotated[str, typer.Option(help="toybox (bundled), a pipeline folder, or a repository.")]
+Model = Annotated[
+    str, typer.Option(help="toybox or toybox-flux, a pipeline folder, or a repository.")
+]
 Steps = Annotated[int | None, typer.Option(help="Steps of the grid, N; as --set steps=N.")]
 MethodName = Annotated[
     str | None, typer.Option("--method", help="Which method; `counterflow methods` lists them.")

@@ -60,13 +60,13 @@ def demo(
 
 
 def models(json: Json = False) -> None:
-    """List the models on this machine: the bundled one, and pipelines in the hub's cache.
+    """List the models on this machine: the bundled ones, and pipelines in the hub's cache.
 
     And those that people have, by family, with their licences; nothing is fetched.
     """
     from counterflow.backbones.families import ADAPTERS, FAMILIES
 
-    entries = [_model("toybox", _toybox())] + [_model(name, path) for name, path in _cached()]
+    entries = [_model(name, path) for name, path in [*_bundled(), *_cached()]]
     if json:
         families = {name: asdict(family) for name, family in FAMILIES.items()}
         show.as_json({"models": entries, "supported": list(ADAPTERS), "families": families})
@@ -94,11 +94,11 @@ def doctor(json: Json = False) -> None:
     """Check the installation: versions, devices, model folders."""
     lines = {"counterflow": _version("counterflow"), "python": platform.python_version()}
     lines |= {name: _version(name) for name in PACKAGES}
-    bundled = _model("toybox", _toybox())
+    bundled = [_model(name, path) for name, path in _bundled()]
     # Models in the hub's cache are shown, but do not decide whether the installation is healthy.
-    healthy = bundled["state"] == "ready" and MISSING not in lines.values()
+    healthy = all(each["state"] == "ready" for each in bundled) and MISSING not in lines.values()
     lines["devices"] = _devices()
-    for model in [bundled, *(_model(name, path) for name, path in _cached())]:
+    for model in [*bundled, *(_model(name, path) for name, path in _cached())]:
         what = f"{model['state']}, {model['pipeline']}, {model['megabytes']} MB"
         lines[f"model {model['model']}"] = f"{what}, {model['folder']}"
     if json:
@@ -132,10 +132,12 @@ def _devices() -> str:
     return ", ".join(names)
 
 
-def _toybox() -> Path:
-    from counterflow.backbones.registry import toybox_folder
+def _bundled() -> list[tuple[str, Path]]:
+    """The bundled models, of which toybox must be there."""
+    from counterflow.backbones.registry import BUNDLED, bundled_folder
 
-    return toybox_folder()
+    folders = [(name, bundled_folder(name)) for name in BUNDLED]
+    return [(name, path) for name, path in folders if name == "toybox" or path.is_dir()]
 
 
 def _cached() -> list[tuple[str, Path]]:

@@ -121,6 +121,9 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of checkpoints, log and results.")
     ],
+    architecture: Annotated[
+        str, typer.Option(help="sd3 (toybox), or flux (toybox-flux) with toybox's autoencoder.")
+    ] = "sd3",
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 1,
     vae_steps: Annotated[int | None, typer.Option(help="Steps of the autoencoder.")] = None,
     decoder_steps: Annotated[
@@ -133,6 +136,10 @@ def train(
         int | None,
         typer.Option(help="Further steps of the image model, with shorter captions too."),
     ] = None,
+    guidance_steps: Annotated[
+        int | None,
+        typer.Option(help="Further steps in which flux learns to be told its guidance."),
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Number of pictures in a step of the image model.")
     ] = None,
@@ -144,9 +151,10 @@ def train(
         bool, typer.Option(help="Compile the image model (needs a C++ compiler).")
     ] = True,
 ) -> None:
-    """Train the bundled model and its judge from scratch; run again to continue.
+    """Train a bundled model from scratch, sd3 with its judge; run again to continue.
 
-    The defaults take two to two and a half hours on two cores; with a GPU they train more.
+    The defaults take two to two and a half hours on two cores, flux half of that; with a GPU they
+    train more. 0 steps of the autoencoder take toybox's, and 0 steps of another stage leave it out.
     """
     given = {
         "vae_steps": vae_steps,
@@ -155,10 +163,11 @@ def train(
         "scenes": scenes,
         "steps": steps,
         "brief_steps": brief_steps,
+        "guidance_steps": guidance_steps,
         "batch": batch,
     }
     for name, value in given.items():
-        least = 0 if name == "decoder_steps" else 1
+        least = 1 if name in ("scenes", "steps", "batch") else 0
         if value is not None and value < least:
             option = name.replace("_", "-")
             raise InputError(f"--{option} is {least} or more, not {value}")
@@ -167,18 +176,18 @@ def train(
 
     check_seed(seed)
     check_options("toybox", device, None)
+    import torch
+
+    from counterflow.toybox.train import recipe, stage
+
+    torch_device = torch.device(pick_device(device))
+    chosen = recipe.choose(torch_device, architecture, seed=seed, compile=compile, **given)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"{output} cannot be made a folder ({error.strerror}); name another"
         ) from None
-    import torch
-
-    from counterflow.toybox.train import recipe, stage
-
-    torch_device = torch.device(pick_device(device))
-    chosen = recipe.choose(torch_device, seed=seed, compile=compile, **given)
     outcome: Any = recipe.train(output, chosen, stage.Log(output, print), minutes, torch_device)
     print(outcome or f"stopped after {minutes:g} minutes; run the same command to continue")
 

@@ -81,7 +81,9 @@ class ModelChoice:
 
     def record(self) -> dict[str, Any]:
         """The settings for the PNG; a folder is named by its full path."""
-        folder = self.name != "toybox" and Path(self.name).expanduser().is_dir()
+        from counterflow.backbones.registry import BUNDLED
+
+        folder = self.name not in BUNDLED and Path(self.name).expanduser().is_dir()
         return {
             "model": str(Path(self.name).expanduser().resolve()) if folder else self.name,
             "identity": self.identity,

@@ -1,4 +1,7 @@
-"""Runs all stages: autoencoder, decoder, judge and image model, and writes the pipeline folder."""
+"""Runs all stages: autoencoder, decoder, judge and image model, and writes the pipeline folder.
+
+A stage of 0 steps is left out; without an autoencoder of its own the run takes the bundled one.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
+from diffusers import AutoencoderKL
 
+from counterflow.backbones.registry import toybox_folder
 from counterflow.errors import InputError
 from counterflow.prompts import words
 from counterflow.toybox.captions import caption
 from counterflow.toybox.scene import Scene
-from counterflow.toybox.train import judge, stage, transformer, vae
+from counterflow.toybox.train import flux, judge, sd3, stage, transformer, vae
 from counterflow.toybox.train.data import TRAINING_SEEDS, scenes
+
+ARCHITECTURES: dict[str, type[transformer.ImageModel]] = {"sd3": sd3.SD3, "flux": flux.Flux}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How long each stage trains, and on how much.
 
-    The defaults take two to two and a half hours on two cores.
+    The defaults take two to two and a half hours on two cores; `FLUX` has those of its
+    architecture.
     """
 
     seed: int = 1
@@ -47,6 +54,10 @@ class Recipe:
     """Number of scenes on which the judge is trained."""
     held_out: int = 500
     """Number of scenes on which a stage is measured; the judge is measured on twice as many."""
+    architecture: str = "sd3"
+    """One of `ARCHITECTURES`."""
+    guidance_steps: int = 0
+    """Steps of the image model in which it learns to be told its guidance (flux only)."""
     compile: bool = True
     """Speed up the image model with torch.compile, which needs a C++ compiler."""
 
@@ -62,12 +73,29 @@ LONGER = {
     "judged": 40_000,
 }
 """Defaults that replace those of `Recipe` on a GPU."""
+BUNDLED = {"vae_steps": 0, "decoder_steps": 0, "judge_steps": 0}
+"""With the bundled model's autoencoder and judge."""
+FLUX = BUNDLED | {"steps": 2600, "brief_steps": 500, "guidance_steps": 300}
+FLUX_LONGER = LONGER | BUNDLED | {"guidance_steps": 5000}
 
 
-def choose(device: torch.device, **given: Any) -> Recipe:
-    """The recipe with the given values, and with the device's defaults for those that are None."""
-    defaults = LONGER if device.type == "cuda" else {}
-    return Recipe(**{**defaults, **{k: v for k, v in given.items() if v is not None}})
+def choose(device: torch.device, architecture: str = "sd3", **given: Any) -> Recipe:
+    """The recipe with the given values, and with defaults for those that are None.
+
+    The defaults are those of the architecture and the device. Raises InputError for an unknown
+    architecture, and for steps of guidance where it has no place for them.
+    """
+    if architecture not in ARCHITECTURES:
+        known = " or ".join(ARCHITECTURES)
+        raise InputError(f"--architecture is {known}, not {architecture!r:.80}")
+    if architecture == "sd3" and given.get("guidance_steps"):
+        raise InputError("--guidance-steps needs --architecture flux: SD3 is not told guidance")
+    longer = device.type == "cuda"
+    defaults: dict[str, int] = LONGER if longer else {}
+    if architecture == "flux":
+        defaults = FLUX_LONGER if longer else FLUX
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return Recipe(**{**defaults, **chosen, "architecture": architecture})
 
 
 def train(
@@ -86,30 +114,27 @@ def train(
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     claim(folder, recipe)
     limits: dict[str, Any] = {"deadline": deadline, "device": device, "held_out": recipe.held_out}
-    encoded = vae.train(folder, log, recipe.vae_steps, recipe.seed, recipe.vae_scenes, **limits)
-    if encoded is None:
+    autoencoder = _autoencoder(folder, recipe, log, limits)
+    if autoencoder is None:
         return None
-    count = min(4000, recipe.vae_scenes)
-    refined = vae.refine(encoded, folder, log, recipe.decoder_steps, recipe.seed, count, **limits)
-    if refined is None:
-        return None
-    autoencoder = AutoencoderKL.from_pretrained(refined).eval()
-    judged = judge.train(
+    if recipe.judge_steps and not judge.train(
         folder, log, autoencoder, recipe.judge_steps, recipe.seed, recipe.judged, **limits
-    )
-    if judged is None:
+    ):
         return None
     training = scenes(TRAINING_SEEDS, recipe.scenes)
-    torch.manual_seed(recipe.seed)
-    texts = transformer.Texts([caption(scene) for scene in training])
-    torch.manual_seed(recipe.seed)
-    model = transformer.build()
-    for name, steps, seed, rate, brief in (
-        ("transformer", recipe.steps, recipe.seed, 1e-3, False),
-        ("brief", recipe.brief_steps, recipe.seed + 1, 5e-4, True),  # with brief captions, too
+    architecture = ARCHITECTURES[recipe.architecture]
+    model = architecture.untrained([caption(scene) for scene in training], recipe.seed)
+    for number, (name, steps, rate) in enumerate(
+        (
+            ("transformer", recipe.steps, 1e-3),
+            ("brief", recipe.brief_steps, 5e-4),  # with brief captions, too
+            ("guidance", recipe.guidance_steps, 5e-4),
+        )
     ):
+        if not steps:
+            continue
         data = transformer.dataset(
-            autoencoder, texts, training, recipe.phrasings, folder, log, device, brief
+            autoencoder, model.texts, training, recipe.phrasings, folder, log, device, number > 0
         )
         trained = transformer.train(
             name,
@@ -117,27 +142,45 @@ def train(
             log,
             data,
             model,
-            texts,
             steps,
-            seed,
+            recipe.seed + number,
             recipe.batch,
             rate,
+            distil=name == "guidance",
             compile=recipe.compile,
             deadline=deadline,
             device=device,
         )
         if trained is None:
             return None
-        model, texts = trained
-    return assemble(folder / "pipeline", autoencoder, model, texts, known_words(training, recipe))
+        model = trained
+    return assemble(folder / "pipeline", autoencoder, model, known_words(training, recipe))
+
+
+def _autoencoder(
+    folder: Path, recipe: Recipe, log: stage.Log, limits: dict[str, Any]
+) -> AutoencoderKL | None:
+    """The trained autoencoder, or the bundled one for 0 steps; None if the time ended first."""
+    encoded: Path | None = toybox_folder() / "vae"
+    if recipe.vae_steps:
+        encoded = vae.train(folder, log, recipe.vae_steps, recipe.seed, recipe.vae_scenes, **limits)
+    if encoded is None:
+        return None
+    count = min(4000, recipe.vae_scenes)
+    refined = vae.refine(encoded, folder, log, recipe.decoder_steps, recipe.seed, count, **limits)
+    return None if refined is None else AutoencoderKL.from_pretrained(refined).eval()
 
 
 def claim(folder: Path, recipe: Recipe) -> None:
     """Write the recipe to a new folder, or check that the folder's run has the same recipe.
 
-    Raises InputError for another recipe. `compile` may differ.
+    Raises InputError for another recipe. `compile` may differ. What SD3 has no choice of is not
+    written.
     """
-    settings = {k: v for k, v in asdict(recipe).items() if k != "compile"}
+    unsaid = {"compile", "architecture", "guidance_steps"}
+    if recipe.architecture != "sd3":
+        unsaid = {"compile"}
+    settings = {k: v for k, v in asdict(recipe).items() if k not in unsaid}
     path, text = folder / "recipe.json", json.dumps(settings, indent=2) + "\n"
     if not path.exists():
         part = path.with_suffix(".part")
@@ -148,36 +191,20 @@ def claim(folder: Path, recipe: Recipe) -> None:
 
 
 def assemble(
-    out: Path,
-    autoencoder: AutoencoderKL,
-    model: torch.nn.Module,
-    texts: transformer.Texts,
-    words: list[str],
+    out: Path, autoencoder: AutoencoderKL, model: transformer.ImageModel, words: list[str]
 ) -> Path:
-    """Write a `StableDiffusion3Pipeline` folder in half precision, which diffusers can load.
+    """Write a pipeline folder in half precision, which diffusers can load.
 
     Its file `words.json` lists the words that the model learned.
     """
-    new_model = transformer.build()  # with diffusers' own attention
-    new_model.load_state_dict(model.state_dict())
     new_autoencoder = vae.build()  # the config of a loaded one would name its folder
     new_autoencoder.load_state_dict(autoencoder.state_dict())
     config = autoencoder.config
     new_autoencoder.register_to_config(
         shift_factor=config.shift_factor, scaling_factor=config.scaling_factor
     )
-    pipeline = StableDiffusion3Pipeline(
-        transformer=new_model,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        vae=new_autoencoder,
-        text_encoder=texts.encoder,
-        tokenizer=texts.tokenizer,
-        text_encoder_2=texts.encoder_2,
-        tokenizer_2=texts.tokenizer_2,
-        text_encoder_3=texts.encoder_3,
-        tokenizer_3=texts.tokenizer_3,
-    ).to(torch.float16)
-    for tokenizer in (texts.tokenizer, texts.tokenizer_2, texts.tokenizer_3):
+    pipeline = model.pipeline(new_autoencoder).to(torch.float16)
+    for tokenizer in model.texts.tokenizers:
         tokenizer.backend_tokenizer.no_padding()  # as the last batch had set them
         tokenizer.backend_tokenizer.no_truncation()
     part = out.with_suffix(".part")

@@ -17,9 +17,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor, nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
@@ -32,8 +34,37 @@ from transformers import (
 LENGTH = 36
 """The most tokens that each tokenizer keeps of a prompt, special tokens included."""
 
+EXTRA = 8
+"""Columns that `t5_positions` adds."""
 CLIP_MERGES = 222
 T5_MERGES = 232
+
+
+Tokens = tuple[Tensor, ...]
+"""Ids of captions for each of a model's tokenizers, int16 `[n, 36]` each; T5's are the last."""
+
+
+class Texts(nn.Module):
+    """A model's tokenizers and text encoders; an architecture says how their features are joined.
+
+    Its call turns tokens into text features `[n, rows, width]` and pooled vectors `[n, width]`.
+    """
+
+    tokenizers: tuple[Any, ...]
+    """T5's is the last."""
+
+    def tokens(self, captions: list[str]) -> Tokens:
+        """Captions as tokens, padded or cut to 36."""
+
+        def ids(tokenizer: Any) -> Tensor:
+            code = tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True)
+            return torch.tensor(code.input_ids, dtype=torch.int16)
+
+        return tuple(ids(each) for each in self.tokenizers)
+
+    def padded(self, tokens: Tokens) -> Tensor:
+        """Whether T5's last token is padding, bool `[n]`."""
+        return tokens[-1][:, -1] == int(self.tokenizers[-1].pad_token_id)
 
 
 def clip_tokenizer(captions: list[str], pad: str) -> CLIPTokenizer:
@@ -127,3 +158,48 @@ def t5_encoder(tokenizer: T5Tokenizer, width: int) -> T5EncoderModel:
     encoder = T5EncoderModel(config)
     torch.nn.init.normal_(encoder.shared.weight, std=1.0)
     return encoder
+
+
+def t5_positions(encoder: T5EncoderModel) -> T5EncoderModel:
+    """A frozen T5 encoder of the kind above with a layer that says where each token stands.
+
+    T5 knows relative positions alone. So each head of the layer looks at one distance ahead, and
+    sees only whether the end token is there: together they tell how far the end is, whatever the
+    other words are and however long the padding is. What they then add, a row for each distance,
+    is trained; all else is fixed. The last `EXTRA` columns of the features mark the end token.
+    """
+    old, distances = encoder.config, LENGTH - 1
+    width = old.d_model + EXTRA
+    config = T5Config(
+        **{name: getattr(old, name) for name in ("vocab_size", "pad_token_id", "eos_token_id")},
+        d_model=width,
+        d_kv=1,
+        d_ff=8,
+        num_layers=1,
+        num_heads=distances,
+        relative_attention_num_buckets=4 * LENGTH,  # a bucket for each distance below LENGTH
+        relative_attention_max_distance=8 * LENGTH,
+        dropout_rate=0.0,
+    )
+    new = T5EncoderModel(config).requires_grad_(False)
+    attention = new.encoder.block[0].layer[0].SelfAttention
+    for name, weight in new.named_parameters():
+        if "norm" not in name:
+            nn.init.zeros_(weight)
+    with torch.no_grad():
+        new.shared.weight[:, : old.d_model] = encoder.shared.weight
+        new.shared.weight[old.eos_token_id, old.d_model :] = 1.0
+        norm = encoder.encoder.final_layer_norm.weight
+        new.encoder.final_layer_norm.weight[: old.d_model] = norm
+        attention.v.weight[:, old.d_model :] = 1 / EXTRA
+        attention.q.weight[:, old.d_model :] = 100 / EXTRA  # the end token does not see itself
+        attention.k.weight[:, old.d_model :] = -100 / EXTRA
+        seen = attention.relative_attention_bias.weight
+        seen.fill_(-1e3)
+        seen[0] = -100.0  # itself, where there is no token so far ahead
+        ahead = torch.arange(1, LENGTH)
+        seen[2 * LENGTH + ahead, ahead - 1] = 0.0
+        waves = ahead / LENGTH ** torch.linspace(0, 1, old.d_model // 2)[:, None]
+        attention.o.weight[: old.d_model] = torch.cat([waves.sin(), waves.cos()])
+    attention.o.weight.requires_grad_(True)
+    return new

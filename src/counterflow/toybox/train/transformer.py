@@ -1,92 +1,97 @@
-"""Trains the image model: an `SD3Transformer2DModel` and its text encoders, by flow matching."""
+"""Trains an image model, a transformer with its text encoders: flow matching, guidance."""
 
 from __future__ import annotations
 
+import copy
 import math
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel
+from diffusers import AutoencoderKL, DiffusionPipeline
 from torch import Tensor, nn
 
 from counterflow.toybox.captions import caption, omitted_fields
 from counterflow.toybox.scene import Scene
 from counterflow.toybox.train import stage, text
-from counterflow.toybox.train.attention import TrainingAttention
 from counterflow.toybox.train.data import pictures, to_model
 
-T5_CONTENT = 36
-"""T5 tokens of a caption in training; the last is padding and represents all that follow it."""
+IMAGE_TOKENS = 64
+MOST_GUIDANCE = 5.0
+"""A distilled model is taught guidance from 1 to this."""
 
 
-def build(layers: int = 6, heads: int = 4, pooled: int = 128) -> SD3Transformer2DModel:
-    """A small untrained transformer like SD3.5's, for latents `[n, 16, 16, 16]` in patches of 2×2.
-
-    `pooled` is the size of the pooled text vector.
-    """
-    width = heads * 64
-    model = SD3Transformer2DModel(
-        sample_size=16,
-        patch_size=2,
-        in_channels=16,
-        out_channels=16,
-        num_layers=layers,
-        attention_head_dim=64,
-        num_attention_heads=heads,
-        joint_attention_dim=256,
-        caption_projection_dim=width,
-        pooled_projection_dim=pooled,
-        pos_embed_max_size=32,
-        qk_norm="rms_norm",
-    )
-    for block in model.transformer_blocks:  # adaLN-zero: every block starts as the identity
-        for norm in (block.norm1, block.norm1_context):
-            nn.init.zeros_(norm.linear.weight)
-            nn.init.zeros_(norm.linear.bias)
-    nn.init.zeros_(model.norm_out.linear.weight)
-    nn.init.zeros_(model.norm_out.linear.bias)
-    nn.init.zeros_(model.proj_out.weight)
-    nn.init.zeros_(model.proj_out.bias)
-    return model
+def zero(*layers: nn.Linear) -> None:
+    """Set weights and biases to 0."""
+    for layer in layers:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
 
 
-class Texts(nn.Module):
-    """The three tokenizers and text encoders, combined as in SD3's pipeline."""
+class ImageModel(nn.Module):
+    """A transformer with its text encoders; each architecture is a subclass."""
 
-    def __init__(self, captions: list[str]) -> None:
+    rows: ClassVar[int]
+    """Of the text stream."""
+    last_key: ClassVar[int]
+    """Which of the keys in joint attention is T5's last token."""
+
+    def __init__(self, transformer: Any, texts: text.Texts, attention: Any) -> None:
         super().__init__()
-        self.tokenizer = text.clip_tokenizer(captions, "<|endoftext|>")
-        self.tokenizer_2 = text.clip_tokenizer(captions, "!")
-        self.tokenizer_3 = text.t5_tokenizer(captions)
-        self.encoder = text.clip_encoder(self.tokenizer, 96, 64)
-        self.encoder_2 = text.clip_encoder(self.tokenizer_2, 128, 64)
-        self.encoder_3 = text.t5_encoder(self.tokenizer_3, 256)
+        self.transformer, self.texts = transformer, texts
+        transformer.set_attn_processor(attention)
 
-    def tokens(self, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Token ids for the three encoders, int16 `[n, length]` each."""
+    @classmethod
+    @abstractmethod
+    def untrained(cls, captions: list[str], seed: int) -> ImageModel:
+        """A new model, whose tokenizers know the captions."""
 
-        def ids(tokenizer: object, length: int) -> Tensor:
-            code = tokenizer(captions, padding="max_length", max_length=length, truncation=True)  # type: ignore[operator]
-            return torch.tensor(code.input_ids, dtype=torch.int16)
+    @abstractmethod
+    def predict(
+        self,
+        network: Callable[..., Any],
+        x: Tensor,
+        sigma: Tensor,
+        features: Tensor,
+        pooled: Tensor,
+        bias: Tensor,
+        guidance: Tensor,
+    ) -> Tensor:
+        """The velocity, `[n, 16, 16, 16]`; `bias` is added to attention's logits for each key."""
 
-        return (
-            ids(self.tokenizer, text.LENGTH),
-            ids(self.tokenizer_2, text.LENGTH),
-            ids(self.tokenizer_3, T5_CONTENT),
-        )
+    @abstractmethod
+    def pipeline(self, autoencoder: AutoencoderKL) -> DiffusionPipeline:
+        """The parts as a pipeline of diffusers."""
 
-    def forward(self, tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Text features `[n, 36 + 36, 256]` and pooled vectors `[n, 128]`, as in SD3's pipeline."""
-        device = self.encoder.device
-        ids = [each.to(device).long() for each in tokens]
-        first = self.encoder(ids[0], output_hidden_states=True)
-        second = self.encoder_2(ids[1], output_hidden_states=True)
-        clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-        t5 = self.encoder_3(ids[2])[0]
-        clip = nn.functional.pad(clip, (0, t5.shape[-1] - clip.shape[-1]))
-        return torch.cat([clip, t5], dim=1), torch.cat(
-            [first.text_embeds, second.text_embeds], dim=-1
+    def velocity(
+        self,
+        network: Callable[..., Any],
+        x: Tensor,
+        sigma: Tensor,
+        tokens: text.Tokens,
+        pads: Tensor,
+        pooled_rows: Tensor | None = None,
+        guidance: Tensor | None = None,
+    ) -> Tensor:
+        """The velocity at latents `[n, 16, 16, 16]` with noise levels `[n]`.
+
+        `network` is the transformer or its compiled form. T5's padding tokens are all equal, so the
+        last one acts as `pads` of them, `[n]`. `pooled_rows` are the rows that pooled vectors are
+        taken from, by default their own. Guidance `[n]` is 1 by default.
+        """
+        device = x.device
+        features, pooled = self.texts(tokens)
+        bias = torch.zeros(len(x), 1, 1, IMAGE_TOKENS + self.rows)
+        padded = self.texts.padded(tokens)
+        bias[..., self.last_key] = torch.where(padded, pads.log(), 0.0)[:, None, None]
+        if pooled_rows is not None:
+            pooled = pooled[pooled_rows.to(device)]
+        guidance = torch.ones(len(x)) if guidance is None else guidance
+        return self.predict(
+            network, x, sigma, features, pooled, bias.to(device), guidance.to(device)
         )
 
 
@@ -96,10 +101,10 @@ class Dataset:
 
     latents: Tensor
     """Normalised, `[n, 16, 16, 16]`, half precision."""
-    tokens: list[tuple[Tensor, Tensor, Tensor]]
-    """For each phrasing the ids for the three encoders, `[n, length]` each."""
-    empty: tuple[Tensor, Tensor, Tensor]
-    """The ids of the empty prompt, `[1, length]` each."""
+    tokens: list[text.Tokens]
+    """For each phrasing."""
+    empty: text.Tokens
+    """Of the empty prompt, one row."""
 
 
 @torch.no_grad()
@@ -122,7 +127,7 @@ def encode(
 
 def dataset(
     vae: AutoencoderKL,
-    texts: Texts,
+    texts: text.Texts,
     scenes: list[Scene],
     count: int,
     folder: Path,
@@ -152,24 +157,25 @@ def phrasings(scenes: list[Scene], count: int, brief: bool = False) -> list[list
     return [[describe(scene, p) for scene in scenes] for p in range(count)]
 
 
-def optimizers(model: nn.Module, texts: nn.Module, rate: float) -> list[stage.Optimizer]:
-    """Muon for the matrices of the transformer's blocks, AdamW for all other weights."""
+def optimizers(model: ImageModel, rate: float) -> list[stage.Optimizer]:
+    """Muon for the matrices of the transformer's blocks, AdamW for all other weights.
+
+    A modulation, which is in a norm, is no such matrix.
+    """
     matrices = [
         p
-        for name, p in model.named_parameters()
-        if p.ndim == 2 and "transformer_blocks" in name and ".norm1" not in name
+        for name, p in model.transformer.named_parameters()
+        if p.ndim == 2 and "transformer_blocks" in name and ".norm" not in name
     ]
     in_muon = {id(p) for p in matrices}
-    rest = [p for p in [*model.parameters(), *texts.parameters()] if id(p) not in in_muon]
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in in_muon]
     return [
         stage.Muon(matrices, rate, decay=0.01),
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
 
 
-def batch_of(
-    data: Dataset, size: int, rng: torch.Generator
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+def batch_of(data: Dataset, size: int, rng: torch.Generator) -> tuple[Tensor, text.Tokens]:
     """A random batch of `size`: latents, and the ids of their captions.
 
     About a tenth have the empty prompt instead, for classifier-free guidance.
@@ -183,7 +189,7 @@ def batch_of(
             [data.tokens[p][i][r] for p, r in zip(phrasing.tolist(), rows.tolist(), strict=True)]
         )
         ids.append(torch.where(drop[:, None], empty, chosen))
-    return data.latents[rows].float(), (ids[0], ids[1], ids[2])
+    return data.latents[rows].float(), tuple(ids)
 
 
 def train(
@@ -191,29 +197,29 @@ def train(
     folder: Path,
     log: stage.Log,
     data: Dataset,
-    model: SD3Transformer2DModel,
-    texts: Texts,
+    model: ImageModel,
     steps: int,
     seed: int,
     batch: int = 64,
     rate: float = 1e-3,
+    distil: bool = False,
     compile: bool = True,
     deadline: float = math.inf,
     device: torch.device = stage.CPU,
-) -> tuple[SD3Transformer2DModel, Texts] | None:
-    """Continue to train `model` and `texts` by flow matching, as the stage called `name`.
+) -> ImageModel | None:
+    """Continue to train `model` by flow matching, as the stage called `name`.
 
     With the latent x, noise ε and σ in 0…1, the model learns the velocity ε − x at (1 − σ) x + σ ε
     (rectified flow, Liu et al. 2022, arXiv:2209.03003); σ is logit-normal (Esser et al. 2024,
-    arXiv:2403.03206). Returns both with their averaged weights, or None if `deadline`, a value of
-    `time.monotonic()`, passed before the last step.
+    arXiv:2403.03206). With `distil` it is told a guidance and learns the guided velocity of the
+    model that it was instead (Meng et al. 2023, arXiv:2210.03142). Returns the model with averaged
+    weights, or None if `deadline`, a value of `time.monotonic()`, passed before the last step.
     """
-    model.set_attn_processor(TrainingAttention())
-    networks = nn.ModuleDict({"transformer": model, "texts": texts}).to(device)
-    optimizer = optimizers(model, texts, rate)
-    average = stage.Average(networks)
-    forward = torch.compile(model) if compile else model
-    image_tokens, stream = 64, text.LENGTH + T5_CONTENT
+    model.to(device)
+    teacher = Teacher(model, data.empty, compile) if distil else None
+    optimizer = optimizers(model, rate)
+    average = stage.Average(model)
+    network = torch.compile(model.transformer) if compile else model.transformer
 
     def step(i: int) -> dict[str, float]:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + i)
@@ -221,13 +227,10 @@ def train(
         x, noise = x.to(device), torch.randn(x.shape, generator=rng).to(device)
         sigma = torch.sigmoid(torch.randn(batch, generator=rng) + 0.2).to(device)
         s = sigma[:, None, None, None]
-        # T5 has no positions, so one padding token with the bias log n acts as n of them. A random
-        # n teaches the model every length of padding.
-        longest = float(256 - T5_CONTENT + 1)
+        # One padding token with the bias log n acts as n of them. A random n teaches the model
+        # every length of padding.
+        longest = float(256 - text.LENGTH + 1)
         pads = torch.exp(torch.rand(batch, generator=rng) * torch.log(torch.tensor(longest)))
-        padded = tokens[2][:, -1] == texts.tokenizer_3.pad_token_id
-        bias = torch.zeros(batch, 1, 1, image_tokens + stream)
-        bias[..., -1] = torch.where(padded, pads.log(), 0.0)[:, None, None]
         # About half of the pooled vectors are another caption's, so the model must use the tokens.
         pooled_rows = torch.where(
             torch.rand(batch, generator=rng) < 0.5,
@@ -236,25 +239,47 @@ def train(
         )
         for each in optimizer:
             stage.set_rate(each, stage.cosine(i, steps))
+        told = ((1 - s) * x + s * noise, sigma, tokens, pads, pooled_rows)
+        guidance, target = None, noise - x
         with torch.autocast(device.type, torch.bfloat16):
-            features, pooled = texts(tokens)
-            velocity = forward(
-                hidden_states=(1 - s) * x + s * noise,
-                timestep=1000 * sigma,
-                encoder_hidden_states=features,
-                pooled_projections=pooled[pooled_rows.to(device)],
-                joint_attention_kwargs={"bias": bias.to(device)},
-                return_dict=False,
-            )[0]
-        value = (velocity.float() - (noise - x)).square().mean()
-        norm = stage.descend(value, networks.parameters(), *optimizer)
-        average.update(networks, i)
+            if teacher is not None:
+                guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand(batch, generator=rng)
+                target = teacher(*told, guidance=guidance)
+            velocity = model.velocity(network, *told, guidance)
+        value = (velocity.float() - target).square().mean()
+        norm = stage.descend(value, model.parameters(), *optimizer)
+        average.update(model, i)
         return {"loss": value.item(), "gradient": norm}
 
-    parts: dict[str, stage.Stateful] = {"networks": networks, "average": average}
+    parts: dict[str, stage.Stateful] = {"networks": model, "average": average}
     parts |= {f"optimizer{i}": each for i, each in enumerate(optimizer)}
     if not stage.run(name, steps, step, parts, folder, log, deadline=deadline):
         return None
-    networks.load_state_dict(average.shadow)
-    networks.cpu()
-    return model, texts
+    model.load_state_dict(average.shadow)
+    return model.cpu()
+
+
+class Teacher:
+    """A frozen copy of a model, with classifier-free guidance."""
+
+    def __init__(self, model: ImageModel, empty: text.Tokens, compile: bool) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.empty = empty
+        transformer = self.model.transformer
+        self.network = torch.compile(transformer) if compile else transformer
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        tokens: text.Tokens,
+        pads: Tensor,
+        pooled_rows: Tensor,
+        guidance: Tensor,
+    ) -> Tensor:
+        """u + g (c − u), of the velocities with the empty prompt and with the captions."""
+        empty = tuple(ids.expand(len(x), -1) for ids in self.empty)
+        c = self.model.velocity(self.network, x, sigma, tokens, pads, pooled_rows).float()
+        u = self.model.velocity(self.network, x, sigma, empty, pads).float()
+        return u + guidance.to(x.device)[:, None, None, None] * (c - u)
