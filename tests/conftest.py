@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 import results_folder
-from counterflow.backbones.registry import load_adapter
+from counterflow.backbones.opening import load_adapter
 from counterflow.backbones.sd3 import SD3
 from counterflow.edit.editor import Editor
 from counterflow.toybox.render import render

@@ -13,7 +13,8 @@ import torch
 from counterflow.backbones.autoencoders import FrameAutoencoder
 from counterflow.backbones.base import stacked
 from counterflow.backbones.families import FAMILIES, few_steps, told
-from counterflow.backbones.registry import adapter_of, load_adapter, load_backbone
+from counterflow.backbones.opening import load_adapter, load_backbone
+from counterflow.backbones.registry import adapter_of
 from counterflow.bench.vital import bypassed
 from counterflow.edit.editor import Editor
 from counterflow.errors import ModelError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from counterflow.backbones.registry import load_adapter
+from counterflow.backbones.opening import load_adapter
 from counterflow.bench.cost import ALL, Meter, measure, methods, peak
 from counterflow.edit.editor import Editor
 from tiny import TINY

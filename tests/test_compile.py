@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from counterflow.backbones.hooks import compile_blocks, is_compiled
-from counterflow.backbones.registry import load_adapter
+from counterflow.backbones.opening import load_adapter
 from counterflow.bench.vital import bypassed
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import attach

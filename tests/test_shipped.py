@@ -12,7 +12,8 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from PIL import Image
 
-from counterflow.backbones.registry import load_backbone, toybox_folder
+from counterflow.backbones.opening import load_backbone
+from counterflow.backbones.registry import toybox_folder
 from counterflow.bench.engine import Engine, Figures, Job, condition
 from counterflow.bench.sets.cases import rendered
 from counterflow.bench.sets.toypie import scene_edits

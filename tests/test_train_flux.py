@@ -15,7 +15,8 @@ from torch import nn
 
 from counterflow.backbones import registry
 from counterflow.backbones.mmdit import pack, places, unpack
-from counterflow.backbones.registry import load_backbone, toybox_folder
+from counterflow.backbones.opening import load_backbone
+from counterflow.backbones.registry import toybox_folder
 from counterflow.errors import InputError, ModelError
 from counterflow.toybox.train import flux, recipe, stage, text, transformer
 from counterflow.toybox.train.attention import FluxTrainingAttention

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from counterflow.backbones.registry import identify
+from counterflow.backbones.identity import identify
 from counterflow.cli import main
 from counterflow.images import read_settings
 from counterflow.toybox.render import render

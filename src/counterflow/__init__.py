@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from counterflow.backbones.registry import load_backbone
+    from counterflow.backbones.opening import load_backbone
     from counterflow.edit.editor import Edit, Editor, Inversion
     from counterflow.toybox.scene import Scene
 
@@ -27,7 +27,7 @@ _HOMES = {
     "Editor": "counterflow.edit.editor",
     "Inversion": "counterflow.edit.editor",
     "Scene": "counterflow.toybox.scene",
-    "load_backbone": "counterflow.backbones.registry",
+    "load_backbone": "counterflow.backbones.opening",
 }
 
 

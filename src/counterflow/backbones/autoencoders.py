@@ -17,6 +17,9 @@ from counterflow.flow import Latent
 class Autoencoder(Protocol):
     """Pictures to latents in the model's units, and back."""
 
+    device: torch.device
+    """Where it runs, wherever its weights are kept."""
+
     def encode(self, picture: Tensor) -> Latent:
         """The mode of the encoder's distribution."""
         ...
@@ -31,19 +34,20 @@ class ScaledAutoencoder:
 
     def __init__(self, vae: Any) -> None:
         self.vae = vae.to(memory_format=torch.channels_last)  # a quarter faster, measured
+        self.device = vae.device
         self.scale = float(vae.config.get("scaling_factor", None) or 1.0)
         self.shift = float(vae.config.get("shift_factor", None) or 0.0)
 
     @torch.no_grad()
     def encode(self, picture: Tensor) -> Latent:
         """The mode of the encoder's distribution, in the model's units."""
-        picture = picture.to(self.vae.device, self.vae.dtype)
+        picture = picture.to(self.device, self.vae.dtype)
         return self.scaled(self.vae.encode(picture).latent_dist.mode().float().contiguous())
 
     @torch.no_grad()
     def decode(self, latent: Latent) -> Tensor:
         """The decoder's picture, unclipped."""
-        latent = self.unscaled(latent).to(self.vae.device, self.vae.dtype)
+        latent = self.unscaled(latent).to(self.device, self.vae.dtype)
         return self.vae.decode(latent, return_dict=False)[0].float().contiguous()  # type: ignore[no-any-return]
 
     def scaled(self, latent: Latent) -> Latent:
@@ -67,32 +71,35 @@ class PatchAutoencoder(ScaledAutoencoder):
 
     def scaled(self, latent: Latent) -> Latent:
         """The encoder's units to the model's."""
-        return unpack((pack(latent) - self.mean) / self.spread, latent)
+        mean, spread = self.mean.to(latent), self.spread.to(latent)
+        return unpack((pack(latent) - mean) / spread, latent)
 
     def unscaled(self, latent: Latent) -> Latent:
         """The model's units to the decoder's."""
-        return unpack(pack(latent) * self.spread + self.mean, latent)
+        mean, spread = self.mean.to(latent), self.spread.to(latent)
+        return unpack(pack(latent) * spread + mean, latent)
 
 
 class FrameAutoencoder:
     """An autoencoder of videos, for one frame; latents are `(z - mean) / spread` by channel."""
 
     def __init__(self, vae: Any) -> None:
-        self.vae = vae
+        self.vae, self.device = vae, vae.device
         self.mean, self.spread = (
-            torch.tensor(each, device=vae.device).reshape(1, -1, 1, 1)
+            torch.tensor(each).reshape(1, -1, 1, 1)
             for each in (vae.config.latents_mean, vae.config.latents_std)
         )
 
     @torch.no_grad()
     def encode(self, picture: Tensor) -> Latent:
         """The mode of the encoder's distribution, in the model's units."""
-        picture = picture.to(self.vae.device, self.vae.dtype)
+        picture = picture.to(self.device, self.vae.dtype)
         latent = self.vae.encode(picture[:, :, None]).latent_dist.mode()[:, :, 0].float()
-        return (latent - self.mean) / self.spread  # type: ignore[no-any-return]
+        return (latent - self.mean.to(latent)) / self.spread.to(latent)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def decode(self, latent: Latent) -> Tensor:
         """The decoder's picture, unclipped."""
-        latent = (latent * self.spread + self.mean).to(self.vae.device, self.vae.dtype)
+        latent = latent * self.spread.to(latent) + self.mean.to(latent)
+        latent = latent.to(self.device, self.vae.dtype)
         return self.vae.decode(latent[:, :, None], return_dict=False)[0][:, :, 0].float()  # type: ignore[no-any-return]

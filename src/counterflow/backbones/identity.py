@@ -13,11 +13,28 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from counterflow.backbones.hub import commit
+from counterflow.backbones.loading import Loading
+from counterflow.backbones.registry import local_folder, repository
 from counterflow.errors import InputError, ModelError
 from counterflow.writing import save_bytes_atomically
 
 LENGTH = 12
 """Hex digits of an identity."""
+
+
+def identify(model: str | Loading) -> str:
+    """A model's `identity`: `name@digest` of a folder or `name@commit` of a repository, and the
+    digests of further weights.
+    """
+    how = model if isinstance(model, Loading) else Loading(model)
+    folder = local_folder(how.model)
+    more = [] if how.weights is None else [fingerprint(Path(how.weights).expanduser())]
+    more += [f"{fingerprint(path)}x{weight:g}" for path, weight in how.loras()]
+    if folder is not None:
+        return f"{how.model}@{'+'.join([fingerprint(folder), *more])}"
+    name, revision = repository(how.model)
+    return f"{name}@{'+'.join([commit(name, revision), *more])}"
 
 
 def fingerprint(where: Path) -> str:

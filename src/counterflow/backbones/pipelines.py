@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from counterflow.backbones import families
@@ -32,11 +33,13 @@ class PipelineAdapter:
         self.pipeline, self.identity, self.words = pipeline, identity, words
         self.transformer, self.vae = pipeline.transformer, pipeline.vae
         self.memo = Memo()
-        self.device, self.dtype = self.transformer.device, self.transformer.dtype
+        self.device = torch.device(pipeline._execution_device)  # where offloaded parts run
+        self.dtype = self.transformer.dtype
         self.factor = int(pipeline.vae_scale_factor)
         self.multiple = 2 * self.factor
         self.area, self.longest = 1024**2, 8192
         self._autoencoder()
+        self.autoencoder.device = self.device
 
     def _autoencoder(self) -> None:
         self.autoencoder: Autoencoder = ScaledAutoencoder(self.vae)

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import warnings
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from counterflow.backbones.base import Backbone
-from counterflow.backbones.families import ADAPTERS, UNUSED
-from counterflow.backbones.identity import fingerprint
-from counterflow.errors import InputError, ModelError
-
-DTYPES = ("float32", "bfloat16", "float16")
-
+from counterflow.backbones.families import ADAPTERS
+from counterflow.errors import ModelError
 
 BUNDLED = {"toybox": "weights", "toybox-flux": "weights_flux"}
 """The bundled models: in which folder of `counterflow.toybox` each is, with its recipe and log."""
@@ -34,19 +23,32 @@ def toybox_folder() -> Path:
     return bundled_folder("toybox")
 
 
-def check_options(model: str, device: str | None, dtype: str | None) -> None:
-    """Check a model's name and options without loading anything (imports no torch).
+def check_model(model: str) -> None:
+    """Check a model's name without loading anything (imports no torch).
 
-    Raises InputError for an unknown dtype or device name, and ModelError for a folder that is no
-    pipeline or whose pipeline class has no adapter.
+    Raises ModelError for a folder that is no pipeline, whose pipeline class has no adapter, or that
+    lacks a part's weights.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise InputError(f"dtype is one of {', '.join(DTYPES)}, not {dtype!r}")
-    if device is not None and device.partition(":")[0] not in ("cpu", "cuda", "mps", "xpu"):
-        raise InputError(f"device is cpu, cuda, cuda:N, mps or xpu, not {device!r}")
     folder = local_folder(model)
     if folder is not None:
         adapter_of(pipeline_class(folder))
+        if missing := parts_without_weights(folder):
+            raise ModelError(
+                f"{folder} is incomplete: no .safetensors of {', '.join(missing)} (files of other "
+                "forms can hold code and are not read)"
+            )
+
+
+def parts_without_weights(folder: Path) -> list[str]:
+    """The networks of a pipeline folder that have no weights in it that are read."""
+    parts = json.loads((folder / "model_index.json").read_text())
+    networks = [
+        part
+        for part, where in parts.items()
+        if part.startswith(("transformer", "vae", "text_encoder"))
+        and where not in (None, [None] * 2)
+    ]
+    return [part for part in networks if not list((folder / part).glob("*.safetensors"))]
 
 
 def local_folder(model: str) -> Path | None:
@@ -62,7 +64,7 @@ def local_folder(model: str) -> Path | None:
     path = Path(model).expanduser()
     if path.exists():
         return path
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+    if repository(model)[0].count("/") == 1 and not model.startswith((".", "/", "~")):
         return None
     bundled = ", ".join(BUNDLED)
     raise ModelError(
@@ -88,67 +90,10 @@ def adapter_of(name: str) -> str:
     return ADAPTERS[name]
 
 
-def load_backbone(
-    model: str = "toybox",
-    device: str | None = None,
-    dtype: str | None = None,
-    compile: bool = False,
-) -> Backbone:
-    """Load a model and wrap it in its adapter.
-
-    `model` is a name of `BUNDLED`, a pipeline folder or a hub repository. `device` is by default
-    a GPU if there is one, `dtype` float32 on a CPU and bfloat16 elsewhere. Only safetensors are
-    read and no remote code is run. With `compile` its blocks are compiled, as they are first used.
-    Warns (UserWarning) of a model that was distilled for few steps. Raises ModelError if the model
-    cannot be opened, does not fit or cannot be compiled here, and InputError for a wrong device or
-    dtype.
-    """
-    os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
-    check_options(model, device, dtype)
-    import torch
-
-    device = pick_device(device)
-    on_cpu = device.partition(":")[0] == "cpu"
-    kind = getattr(torch, dtype or ("float32" if on_cpu else "bfloat16"))
-    folder, identity = local_folder(model), identify(model)
-    with _quiet():
-        revision = None if folder else identity.rpartition("@")[2]
-        pipeline = _open(str(folder or model), kind, revision, local=folder is not None)
-    pipeline.set_progress_bar_config(disable=True)
-    try:
-        pipeline = pipeline.to(device)
-    except torch.OutOfMemoryError:
-        raise ModelError(f"{model} does not fit the memory of {device} as {kind}") from None
-    words = None if folder is None else known_words(folder)
-    adapter = load_adapter(pipeline, identity, words)
-    if compile:
-        from counterflow.backbones.hooks import compile_blocks
-
-        compile_blocks(adapter)
-    if adapter.distilled:
-        warnings.warn(adapter.distilled, stacklevel=2)
-    return adapter
-
-
-def load_adapter(
-    pipeline: Any, identity: str = "", words: Collection[str] | None = None
-) -> Backbone:
-    """The adapter over a loaded pipeline; ModelError if its class has none.
-
-    `identity` is for records, `words` are those that the model learned, where that is known.
-    """
-    module, _, name = adapter_of(type(pipeline).__name__).partition(":")
-    adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity, words)
-    return adapter
-
-
-def identify(model: str) -> str:
-    """A model's `identity`: `name@digest` of a folder or `name@commit` of a repository."""
-    folder = local_folder(model)
-    if folder is not None:
-        return f"{model}@{fingerprint(folder)}"
-    with _quiet():
-        return f"{model}@{_check_repository(model)}"
+def repository(model: str) -> tuple[str, str | None]:
+    """A hub repository's name and the revision that is asked for: `owner/name@revision`."""
+    name, _, revision = model.partition("@")
+    return name, revision or None
 
 
 def known_words(folder: Path) -> frozenset[str] | None:
@@ -158,84 +103,3 @@ def known_words(folder: Path) -> frozenset[str] | None:
         return frozenset(json.loads(path.read_text())) if path.is_file() else None
     except (ValueError, TypeError, OSError) as error:
         raise ModelError(f"{path} is no list of words: {error}") from None
-
-
-def pick_device(device: str | None) -> str:
-    """The given device, or else a GPU if there is one. Raises InputError if it cannot be used."""
-    device = device or _default_device()
-    _check_device(device)
-    return device
-
-
-def _default_device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {device} cannot be used here: {reason}") from None
-
-
-def _check_repository(model: str) -> str:
-    """The commit of a hub repository; checks its pipeline class before the weights are fetched."""
-    from diffusers import DiffusionPipeline
-
-    with _refusing(model):
-        config, commit = DiffusionPipeline.load_config(model, return_commit_hash=True)
-    adapter_of(str(config.get("_class_name")))
-    return str(commit)
-
-
-def _open(where: str, dtype: Any, revision: str | None, local: bool) -> Any:
-    from diffusers import DiffusionPipeline
-
-    with _refusing(where):
-        config = DiffusionPipeline.load_config(where, revision=revision, local_files_only=local)
-        unused = dict.fromkeys(UNUSED.get(str(config.get("_class_name")), ()))
-        return DiffusionPipeline.from_pretrained(
-            where,
-            dtype=dtype,
-            revision=revision,
-            use_safetensors=True,
-            local_files_only=local,
-            **unused,
-        )
-
-
-@contextmanager
-def _refusing(where: str) -> Iterator[None]:
-    """Turn any exception of a loader into a ModelError of one line."""
-    try:
-        yield
-    except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        raise ModelError(f"{where} cannot be opened: {reason}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the loaders' progress bars and messages inside; restore both afterwards."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    loggers = (diffusers_logging, transformers_logging)
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in loggers]
-    for log in loggers:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log, (level, bars) in zip(loggers, before, strict=True):
-            log.set_verbosity(level)
-            if bars:
-                log.enable_progress_bar()

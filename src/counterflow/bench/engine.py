@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from counterflow.backbones.loading import Loading
 from counterflow.bench.sets.cases import Case
 from counterflow.controls.blend import latent_mask
 from counterflow.edit.editor import Edit, Editor, Inversion
@@ -204,12 +205,9 @@ def _one_line(error: Exception) -> str:
 class Setup:
     """What an engine is loaded from."""
 
-    model: str = "toybox"
-    device: str | None = None
-    dtype: str | None = None
+    loading: Loading = field(default_factory=Loading)
     judged: bool = True
     profile: str = "corrected"
-    compile: bool = False
 
 
 def engine(setup: Setup) -> Engine:
@@ -217,6 +215,6 @@ def engine(setup: Setup) -> Engine:
     from counterflow.metrics.networks import at_hand
     from counterflow.toybox import judge
 
-    editor = Editor.load(setup.model, setup.device, setup.dtype, setup.compile)
+    editor = Editor.load(setup.loading)
     networks = at_hand(editor.backbone.device)
     return Engine(editor, judge.load() if setup.judged else None, networks, setup.profile)

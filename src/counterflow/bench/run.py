@@ -38,8 +38,8 @@ def describe(setup: Setup, identity: str, cases: str, seed: int | None, limit: i
         counterflow=__version__,
         judge=judge.accuracy()["round_trips"] if setup.judged else None,
         notes=tuple(at_hand().missing.values()),
-        device=setup.device,
-        dtype=setup.dtype,
+        device=setup.loading.device,
+        dtype=setup.loading.dtype,
     )
 
 

@@ -9,19 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
 from counterflow.cli.cost import cost
-from counterflow.cli.options import (
-    Budget,
-    Compile,
-    Device,
-    Dtype,
-    Json,
-    Model,
-    SetSome,
-    Tuned,
-    pairs,
-)
+from counterflow.cli.options import TOYBOX, Budget, Json, SetSome, Tuned, opens_a_model, pairs
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
@@ -64,6 +55,7 @@ def register(app: typer.Typer) -> None:
     app.command()(experiments)
 
 
+@opens_a_model
 def bench(
     context: typer.Context,
     output: Annotated[
@@ -89,10 +81,7 @@ def bench(
     ] = None,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
     profile: Annotated[str, typer.Option(help="corrected or pie-compat.")] = "corrected",
-    model: Model = "toybox",
-    device: Device = None,
-    dtype: Dtype = None,
-    compile: Compile = False,
+    loading: Loading = TOYBOX,
     workers: Workers = None,
     sheet: Annotated[
         Path | None,
@@ -109,9 +98,9 @@ def bench(
     if output is None:
         raise InputError("bench needs a folder for its results: --output")
     conditions = _conditions(method, change or [], tuned, budget)
-    from counterflow.backbones.registry import check_options, identify
+    from counterflow.backbones.identity import identify
 
-    check_options(model, device, dtype)
+    loading.check()
     if sheet is not None:
         check_output(sheet)
     with show.progress() as progress:
@@ -123,11 +112,11 @@ def bench(
 
         chosen = sets.read(cases, seed, None, limit, profile)  # type: ignore[arg-type]
         judged = any(case.edit is not None for case in chosen)
-        setup = Setup(model, device, dtype, judged, profile, compile)
+        setup = Setup(loading, judged, profile)
         first_seed = seed if cases == sets.TOYPIE else None
-        facts = run.describe(setup, identify(model), sets.label(cases), first_seed, limit)
+        facts = run.describe(setup, identify(loading), sets.label(cases), first_seed, limit)
         plan = dict.fromkeys(conditions, chosen)
-        many = worker_count(workers, model, device)
+        many = worker_count(workers, loading)
         with locked(output):
             results = run.run(output, facts, plan, setup, many, progress)
     if sheet is not None:
@@ -141,6 +130,7 @@ def bench(
         _print(summary, output)
 
 
+@opens_a_model
 def experiments(
     output: Folder = Path("out/experiments"),
     name: Annotated[
@@ -150,9 +140,7 @@ def experiments(
     count: Annotated[int, typer.Option(help="Number of cases of an experiment.")] = 40,
     steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 20,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
-    model: Model = "toybox",
-    device: Device = None,
-    dtype: Dtype = None,
+    loading: Loading = TOYBOX,
     workers: Workers = None,
     listed: Annotated[bool, typer.Option("--list", help="Name the experiments.")] = False,
     json: Json = False,
@@ -162,7 +150,7 @@ def experiments(
     The output folder holds results as `bench` writes them: the same command continues an
     interrupted run, and `report` reads the folder.
     """
-    from counterflow.backbones.registry import check_options, identify
+    from counterflow.backbones.identity import identify
     from counterflow.methods import registry
     from counterflow.toybox.scene import check_fresh
 
@@ -170,7 +158,7 @@ def experiments(
     if not 2 <= count <= MOST:
         raise InputError(f"--count is 2 to {MOST}, as ToyPIE has 400 cases, not {count}")
     check_fresh(seed, 400)
-    check_options(model, device, dtype)
+    loading.check()
     from counterflow.bench.experiments import EXPERIMENTS
 
     if listed:
@@ -186,8 +174,8 @@ def experiments(
     from counterflow.toybox import judge
     from counterflow.writing import save_bytes_atomically
 
-    setup, many = Setup(model, device, dtype), worker_count(workers, model, device)
-    sample = run.Sample(setup, identify(model), seed, count, steps, many)
+    setup, many = Setup(loading), worker_count(workers, loading)
+    sample = run.Sample(setup, identify(loading), seed, count, steps, many)
     with locked(output), show.progress() as progress:
         findings = run.run(chosen, sample, output, progress)
     written = page.build(findings, sample, output, judge.accuracy()["round_trips"])
@@ -249,13 +237,14 @@ def variants(
     ]
 
 
-def worker_count(count: int | None, model: str, device: str | None) -> int:
+def worker_count(count: int | None, loading: Loading) -> int:
     """Number of processes; InputError for fewer than one."""
     if count is not None and count < 1:
         raise InputError(f"--workers is 1 or more, not {count}")
-    from counterflow.backbones.registry import BUNDLED, pick_device
+    from counterflow.backbones.opening import pick_device
+    from counterflow.backbones.registry import BUNDLED
 
-    single = model not in BUNDLED or pick_device(device) != "cpu"
+    single = loading.model not in BUNDLED or pick_device(loading.device) != "cpu"
     return count or (1 if single else os.cpu_count() or 1)
 
 

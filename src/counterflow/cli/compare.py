@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
 from counterflow.cli.bench import variants
 from counterflow.cli.options import (
+    TOYBOX,
     Budget,
-    Compile,
-    Device,
-    Dtype,
     ImageArg,
     Json,
-    Model,
     Seed,
     SetSome,
     Source,
     Tuned,
+    opens_a_model,
 )
 from counterflow.cli.outputs import check_distinct, check_output
 from counterflow.errors import InputError
@@ -38,6 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
 
 
+@opens_a_model
 def compare(
     image: ImageArg,
     source: Source,
@@ -59,10 +59,7 @@ def compare(
         Path | None, typer.Option("--output", "-o", help="A folder for each method's PNG.")
     ] = None,
     seed: Seed = 0,
-    model: Model = "toybox",
-    device: Device = None,
-    dtype: Dtype = None,
-    compile: Compile = False,
+    loading: Loading = TOYBOX,
     json: Json = False,
 ) -> None:
     """Edit one picture by many methods, side by side."""
@@ -72,7 +69,7 @@ def compare(
 
     if grid is None and output is None and not json:
         raise InputError("--grid FILE draws the edits side by side, -o FOLDER keeps each: give one")
-    choice = ModelChoice(model, device, dtype, seed, compile=compile)
+    choice = ModelChoice(loading, seed)
     job = Job(image, source, choice, mask=mask)
     if job.stored:
         raise InputError("compare takes a picture: each method inverts it for itself")

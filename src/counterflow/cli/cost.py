@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
-from counterflow.cli.options import Compile, Device, Dtype, Json, Model
+from counterflow.cli.options import TOYBOX, Json, opens_a_model
 from counterflow.errors import InputError
 
 EXPLAINED = """
@@ -20,33 +21,30 @@ peak, weights included, as a multiple of plain guided generation in the largest 
 COLUMNS = ("first", "further", "time", "processor", "encoders too", "of all passes", "memory")
 
 
+@opens_a_model
 def cost(
     scenes: Annotated[int, typer.Option(help="Scenes that are timed, after one to warm up.")] = 3,
     steps: Annotated[int, typer.Option(help="FTEdit's steps of the grid, N.")] = 30,
     iterations: Annotated[int, typer.Option(help="Its fixed-point iterations, I.")] = 3,
-    model: Model = "toybox",
-    device: Device = None,
-    dtype: Dtype = None,
-    compile: Compile = False,
+    loading: Loading = TOYBOX,
     json: Json = False,
 ) -> None:
     """Measure forwards, time and memory of FTEdit, `paired` and FlowEdit.
 
     Beside them FTEdit in the order of its published code, with all passes computed.
     """
-    from counterflow.backbones.registry import check_options
     from counterflow.methods import registry
 
     if scenes < 1:
         raise InputError(f"--scenes is 1 or more, not {scenes}")
     registry.method("ftedit", steps=steps, iterations=iterations)
-    check_options(model, device, dtype)
+    loading.check()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells that it starts and stops
     from counterflow.bench.cost import measure, methods
     from counterflow.edit.editor import Editor
 
     with show.progress() as progress:
-        editor = Editor.load(model, device, dtype, compile)
+        editor = Editor.load(loading)
         costs = measure(editor, methods(steps, iterations), scenes, progress=progress)
     if json:
         show.as_json(costs | {"compiled": compile})

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import figures, show
 from counterflow.cli.options import (
-    Compile,
-    Device,
-    Dtype,
+    TOYBOX,
     Json,
     MaskOption,
     MethodName,
-    Model,
     Seed,
     Set,
     Steps,
+    opens_a_model,
     settings,
 )
 from counterflow.cli.outputs import check_distinct, check_output, edit_outputs
@@ -34,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command()(edit)
 
 
+@opens_a_model
 def edit(
     image: Annotated[
         Path, typer.Argument(help="The picture, or a stored inversion (.safetensors).")
@@ -86,11 +86,8 @@ def edit(
             "not fit is computed again."
         ),
     ] = None,
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    compile: Compile = False,
     json: Json = False,
     grid: Annotated[
         Path | None, typer.Option(help="A PNG to draw source and edits in, side by side.")
@@ -110,7 +107,7 @@ def edit(
 
     auto = mask == "auto"
     mask_file = None if auto or mask is None else Path(mask)
-    choice = ModelChoice(model, device, dtype, seed, rows=rows, keep=keep, compile=compile)
+    choice = ModelChoice(loading, seed, rows=rows, keep=keep)
     stored = image.suffix.lower() == ".safetensors"
     job = Job(
         image,

@@ -7,20 +7,19 @@ from typing import Annotated
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import figures, show
 from counterflow.cli.options import (
-    Compile,
-    Device,
-    Dtype,
+    TOYBOX,
     ImageArg,
     Json,
     MethodName,
-    Model,
     Output,
     Seed,
     Set,
     Source,
     Steps,
+    opens_a_model,
     settings,
 )
 from counterflow.cli.outputs import check_distinct, check_output
@@ -33,6 +32,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@opens_a_model
 def invert(
     image: ImageArg,
     source: Source,
@@ -43,20 +43,15 @@ def invert(
     change: Set = None,
     steps: Steps = None,
     half: Annotated[bool, typer.Option(help="Store in half precision.")] = False,
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    compile: Compile = False,
     json: Json = False,
 ) -> None:
     """Invert a picture and store it; `edit FILE.safetensors` then needs no inversion."""
     texts = settings(change, steps=steps)
     from counterflow.edit.job import Job, ModelChoice
 
-    job = Job(
-        image, source, ModelChoice(model, device, dtype, seed, compile=compile), method, texts=texts
-    )
+    job = Job(image, source, ModelChoice(loading, seed), method, texts=texts)
     check_output(output, ".safetensors")
     check_distinct([output], [image])
     job.open()
@@ -73,6 +68,7 @@ def invert(
         print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, {inversion.forwards} forwards")
 
 
+@opens_a_model
 def reconstruct(
     image: ImageArg,
     output: Output,
@@ -85,11 +81,8 @@ def reconstruct(
     compensate: Annotated[
         bool, typer.Option(help="Add the velocity compensation of stage II.")
     ] = True,
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    compile: Compile = False,
     json: Json = False,
 ) -> None:
     """Invert a picture and make it again; with compensation its latent is exact."""
@@ -97,9 +90,7 @@ def reconstruct(
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.images import save_png
 
-    job = Job(
-        image, source, ModelChoice(model, device, dtype, seed, compile=compile), method, texts=texts
-    )
+    job = Job(image, source, ModelChoice(loading, seed), method, texts=texts)
     check_output(output)
     check_distinct([output], [image])
     job.open()

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
-from counterflow.cli.options import Json, MethodName, Model, Output, Set, pairs
+from counterflow.cli.options import TOYBOX, Json, MethodName, Output, Set, opens_a_model, pairs
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
@@ -25,20 +26,21 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@opens_a_model
 def composed(
     count: Count = 200,
     seed: FirstSeed = 3000,
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     json: Json = False,
 ) -> None:
     """Measure whether text features belong to single tokens, as the paper's control assumes."""
-    _check(count, seed, model, None)
+    _check(count, seed, loading, None)
     with show.progress() as progress:
         from counterflow.bench.toy.composed import measure_composed
         from counterflow.edit.editor import Editor
         from counterflow.toybox import judge
 
-        rows = measure_composed(Editor.load(model), judge.load(), count, seed, progress=progress)
+        rows = measure_composed(Editor.load(loading), judge.load(), count, seed, progress=progress)
     if json:
         facts = {"count": count, "seed": seed, "judge": judge.accuracy(), "categories": rows}
         show.as_json(facts)
@@ -47,12 +49,13 @@ def composed(
     print(f"\n{_judge_accuracy()}")
 
 
+@opens_a_model
 def obey(
     count: Count = 500,
     seed: FirstSeed = 5000,
     steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 28,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 3.0,
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     sheet: Annotated[
         Path | None, typer.Option(help="A PNG to draw every picture in, the most wrong first.")
     ] = None,
@@ -62,14 +65,14 @@ def obey(
     from counterflow.edit.checks import check_generate
 
     check_generate(steps, guidance, seed, 128, 128)
-    _check(count, seed, model, sheet)
+    _check(count, seed, loading, sheet)
     with show.progress() as progress:
         from counterflow.bench.toy import obey as obeying
         from counterflow.edit.editor import Editor
         from counterflow.toybox import judge
 
         pictures = obeying.obey(
-            Editor.load(model), judge.load(), count, seed, steps, guidance, progress=progress
+            Editor.load(loading), judge.load(), count, seed, steps, guidance, progress=progress
         )
     if sheet is not None:
         from counterflow.images import save_png
@@ -86,17 +89,18 @@ def obey(
     print(f"\n{_judge_accuracy()}")
 
 
+@opens_a_model
 def gallery(
     output: Output,
     seed: FirstSeed = 20_000,
     method: MethodName = None,
     change: Set = None,
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     json: Json = False,
 ) -> None:
     """Draw a row of edits of each kind, without selection, beside the true pictures."""
     check_output(output)
-    _check(GALLERY, seed, model, None)
+    _check(GALLERY, seed, loading, None)
     from counterflow.methods import registry
 
     variant = registry.variant(method or "ftedit", pairs(change))
@@ -108,9 +112,9 @@ def gallery(
         from counterflow.toybox import judge
 
         condition = Condition(variant.name, variant.title, variant.method)
-        engine = Engine(Editor.load(model), judge.load())
+        engine = Engine(Editor.load(loading), judge.load())
         picture, successes, count = draw_gallery(engine, condition, seed, progress=progress)
-    record = {"command": "toybox gallery", "seed": seed, "model": model}
+    record = {"command": "toybox gallery", "seed": seed, "model": loading.model}
     settings = {"method": variant.method.name, "settings": variant.method.to_dict()}
     save_png(picture, output, record | settings)
     if json:
@@ -121,15 +125,14 @@ def gallery(
         print(f"{output}: {edits}\n{_judge_accuracy()}")
 
 
-def _check(count: int, seed: int, model: str, sheet: Path | None) -> None:
+def _check(count: int, seed: int, loading: Loading, sheet: Path | None) -> None:
     """Raise InputError or ModelError for wrong options, before anything is loaded."""
-    from counterflow.backbones.registry import check_options
     from counterflow.toybox.scene import check_fresh
 
     if count < 1:
         raise InputError(f"--count is 1 or more, not {count}")
     check_fresh(seed, count)
-    check_options(model, None, None)
+    loading.check()
     if sheet is not None:
         check_output(sheet)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.errors import InputError
 
 ImageArg = Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, BMP, TIFF or GIF.")]
 Source = Annotated[str, typer.Option(help="A sentence that describes the picture.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the PNG goes.")]
-Model = Annotated[
-    str, typer.Option(help="toybox or toybox-flux, a pipeline folder, or a repository.")
-]
 Steps = Annotated[int | None, typer.Option(help="Steps of the grid, N; as --set steps=N.")]
 MethodName = Annotated[
     str | None, typer.Option("--method", help="Which method; `counterflow methods` lists them.")
@@ -47,13 +48,6 @@ MaskOption = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:N, mps; default the best there is.")
 ]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile", help="Compile the model's blocks first: minutes once, then faster on a GPU."
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw; many methods make none.")]
 
@@ -72,3 +66,68 @@ def pairs(given: list[str] | None) -> dict[str, str]:
             raise InputError(f"--set is written as steps=10, not {text!r:.80}")
         texts[name.strip().replace("-", "_")] = value
     return texts
+
+
+LOADING: dict[str, Any] = {
+    "model": Annotated[
+        str,
+        typer.Option(
+            help="toybox or toybox-flux, a pipeline folder, or a repository, owner/name or "
+            "owner/name@revision."
+        ),
+    ],
+    "device": Device,
+    "dtype": Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")],
+    "compile": Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the model's blocks first: minutes once, then faster on a GPU.",
+        ),
+    ],
+    "weights": Annotated[
+        str | None,
+        typer.Option(help="The transformer's weights from one file, .safetensors or .gguf."),
+    ],
+    "lora": Annotated[
+        list[str] | None, typer.Option(help="A LoRA, FILE or FILE=0.8; may be repeated.")
+    ],
+    "offload": Annotated[
+        str | None,
+        typer.Option(help="Keep on the GPU what runs: model, group or sequential (least memory)."),
+    ],
+    "cast": Annotated[
+        bool, typer.Option("--cast", help="Store the transformer's weights in 8 bits.")
+    ],
+    "tiles": Annotated[
+        bool, typer.Option("--tiles", help="Encode and decode large pictures in tiles.")
+    ],
+}
+"""The options that say which model and how, by the fields of `Loading`."""
+TOYBOX = Loading()
+
+
+def opens_a_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `LOADING`, in place of its parameter `loading`."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    more = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if each.default == () else each.default,
+            annotation=LOADING[each.name],
+        )
+        for each in fields(Loading)
+    ]
+
+    def with_loading(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in LOADING}
+        chosen["lora"] = tuple(chosen["lora"] or ())
+        command(**given, loading=Loading(**chosen))
+
+    kept = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    every = [each for each in kept if each.name != "loading"] + more
+    with_loading.__name__, with_loading.__doc__ = command.__name__, command.__doc__
+    with_loading.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    with_loading.__annotations__ = {each.name: each.annotation for each in every}
+    return with_loading

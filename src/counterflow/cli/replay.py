@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
-from counterflow.cli.options import Compile, Device, Dtype, Json, Model, Output
+from counterflow.cli.options import TOYBOX, Json, Output, opens_a_model
 from counterflow.cli.outputs import check_distinct, check_output
 from counterflow.errors import InputError
 from counterflow.progress import Progress
@@ -24,10 +25,11 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@opens_a_model
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the picture should show.")],
     output: Output,
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 28,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 3.0,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
@@ -40,16 +42,13 @@ def generate(
         Path | None,
         typer.Option(help="A file (.safetensors) for the trajectory, so that `edit` can use it."),
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    compile: Compile = False,
     json: Json = False,
 ) -> None:
     """Generate a picture from a prompt and a seed."""
     from counterflow.edit.job import Generation, ModelChoice
     from counterflow.images import save_png
 
-    choice = ModelChoice(model, device, dtype, seed, compile=compile)
+    choice = ModelChoice(loading, seed)
     job = Generation(prompt, steps, guidance, width, height, choice, solver)
     job.check()
     check_output(output)

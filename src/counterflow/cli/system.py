@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from dataclasses import asdict
@@ -12,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
-from counterflow.cli.options import Json
+from counterflow.cli.options import TOYBOX, Json, opens_a_model
 from counterflow.cli.outputs import check_output
 from counterflow.errors import ModelError
 
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@opens_a_model
 def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The PNG of the labelled grid.")
@@ -34,23 +35,22 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Seed of the first scene, one that training never used.")
     ] = 7,
-    model: Annotated[str, typer.Option(help="toybox, or another model folder.")] = "toybox",
+    loading: Loading = TOYBOX,
     json: Json = False,
 ) -> None:
     """Edit scenes that the bundled model was not trained on, and draw a labelled grid."""
-    from counterflow.backbones.registry import check_options
     from counterflow.toybox.scene import check_fresh
 
     check_output(output)
     check_fresh(seed, 2)
-    check_options(model, None, None)
+    loading.check()
     with show.progress() as progress:
         from counterflow.bench.demo import run
         from counterflow.edit.editor import Editor
         from counterflow.images import save_png
 
-        result = run(Editor.load(model), seed, progress)
-    save_png(result.sheet, output, {"command": "demo", "seed": seed, "model": model})
+        result = run(Editor.load(loading), seed, progress)
+    save_png(result.sheet, output, {"command": "demo", "seed": seed, "model": loading.model})
     if json:
         show.as_json({"image": str(output), "edits": result.rows})
         return
@@ -155,7 +155,7 @@ def _cached() -> list[tuple[str, Path]]:
 def _model(name: str, folder: Path) -> dict[str, Any]:
     """The entry of a model folder: pipeline class, size, and whether it can be used."""
     from counterflow.backbones.families import ADAPTERS
-    from counterflow.backbones.registry import pipeline_class
+    from counterflow.backbones.registry import parts_without_weights, pipeline_class
 
     entry = {"model": name, "folder": str(folder), "pipeline": None, "megabytes": 0}
     try:
@@ -167,14 +167,5 @@ def _model(name: str, folder: Path) -> dict[str, Any]:
     )
     if kind not in ADAPTERS:
         return entry | {"state": "unsupported"}
-    parts = json.loads((folder / "model_index.json").read_text())
-    networks = [
-        part
-        for part, where in parts.items()
-        if part.startswith(("transformer", "vae", "text_encoder"))
-        and where not in (None, [None] * 2)
-    ]
-    without_weights = [part for part in networks if not list((folder / part).glob("*.safetensors"))]
-    return entry | {
-        "state": f"incomplete: no {', '.join(without_weights)}" if without_weights else "ready"
-    }
+    missing = parts_without_weights(folder)
+    return entry | {"state": f"incomplete: no {', '.join(missing)}" if missing else "ready"}

@@ -171,11 +171,12 @@ def train(
         if value is not None and value < least:
             option = name.replace("_", "-")
             raise InputError(f"--{option} is {least} or more, not {value}")
-    from counterflow.backbones.registry import check_options, pick_device
+    from counterflow.backbones.loading import Loading
+    from counterflow.backbones.opening import pick_device
     from counterflow.edit.checks import check_seed
 
     check_seed(seed)
-    check_options("toybox", device, None)
+    Loading(device=device).check()
     import torch
 
     from counterflow.toybox.train import recipe, stage

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
-from counterflow.cli.options import Device, Dtype, ImageArg, Json, Model, Seed, Source
+from counterflow.cli.options import TOYBOX, ImageArg, Json, Seed, Source, opens_a_model
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@opens_a_model
 def check(
     image: ImageArg,
     source: Source,
@@ -33,10 +35,8 @@ def check(
         list[str] | None,
         typer.Option(help="A sentence of an edit that is planned; may be repeated."),
     ] = None,
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
     json: Json = False,
 ) -> None:
     """Say how far edits of a picture are to be trusted, without making any.
@@ -53,7 +53,7 @@ def check(
         raise InputError(f"{image} is a stored inversion: give the picture itself")
     from counterflow.trust.report import METHOD, STEPS, assess
 
-    choice = ModelChoice(model, device, dtype, seed)
+    choice = ModelChoice(loading, seed)
     job = Job(image, source, choice, METHOD, {"steps": STEPS})
     job.open()
     with show.progress() as progress:
@@ -69,6 +69,7 @@ def check(
         _print(report, inversion)
 
 
+@opens_a_model
 def calibrate(
     output: Annotated[
         Path | None,
@@ -90,9 +91,7 @@ def calibrate(
         int | None,
         typer.Option(help=f"First scene or noise; default {SEED}, or {FRESH} with --evaluate."),
     ] = None,
-    model: Model = "toybox",
-    device: Device = None,
-    dtype: Dtype = None,
+    loading: Loading = TOYBOX,
     json: Json = False,
 ) -> None:
     """Measure what figures of trust mean for a model, so that `edit` and `check` can say it.
@@ -105,16 +104,12 @@ def calibrate(
     if count < 4:
         raise InputError(f"--count is 4 or more, not {count}")
     first = seed if seed is not None else FRESH if evaluated else SEED
-    from counterflow.backbones.registry import (
-        check_options,
-        identify,
-        known_words,
-        local_folder,
-    )
+    from counterflow.backbones.identity import identify
+    from counterflow.backbones.registry import known_words, local_folder
     from counterflow.edit.checks import check_seed
     from counterflow.toybox.scene import check_fresh
 
-    check_options(model, device, dtype)
+    loading.check()
     if output is not None:
         check_output(output, ".json")
     sentences = None if prompts is None else _sentences(prompts, count)
@@ -127,20 +122,20 @@ def calibrate(
     from counterflow.toybox import judge
     from counterflow.trust import calibration
 
-    identity = identify(model)
+    identity = identify(loading)
     known = calibration.find(identity) if evaluated else None
     if evaluated and known is None:
         raise InputError(
-            f"{model} has no calibration: run counterflow calibrate without --evaluate"
+            f"{loading.model} has no calibration: run counterflow calibrate without --evaluate"
         )
-    folder = local_folder(model)
+    folder = local_folder(loading.model)
     if sentences is None and (folder is None or known_words(folder) is None):
         raise InputError(
-            f"{model} is not of the bundled world, as it lists no words of it: give --prompts, "
-            "sentences that it can draw"
+            f"{loading.model} is not of the bundled world, as it lists no words of it: give "
+            "--prompts, sentences that it can draw"
         )
     with show.progress() as progress:
-        editor = Editor.load(model, device, dtype)
+        editor = Editor.load(loading)
         if sentences is None:
             trials, expected = scenes(first, count, evaluated)
         else:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
 from counterflow.cli.bench import Folder, Workers, worker_count
-from counterflow.cli.options import Device, Dtype, Json, Model
+from counterflow.cli.options import TOYBOX, Json, opens_a_model
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command()(tune)
 
 
+@opens_a_model
 def tune(
     output: Folder,
     method: Annotated[
@@ -36,9 +38,7 @@ def tune(
         int, typer.Option(help="Most forwards of the settings, for the first target.")
     ] = 40,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed: not one to report on.")] = SEED,
-    model: Model = "toybox",
-    device: Device = None,
-    dtype: Dtype = None,
+    loading: Loading = TOYBOX,
     workers: Workers = None,
     json: Json = False,
 ) -> None:
@@ -48,7 +48,7 @@ def tune(
     `bench --tuned OUTPUT/tuned.json` takes the best of each method. The same command continues an
     interrupted search.
     """
-    from counterflow.backbones.registry import check_options, identify
+    from counterflow.backbones.identity import identify
     from counterflow.methods import registry
     from counterflow.toybox.scene import check_fresh
 
@@ -58,7 +58,7 @@ def tune(
     if not 1 <= trials <= 1000 or most < 1:
         raise InputError("--trials is 1 to 1000 and --most is 1 or more")
     check_fresh(seed, 400)
-    check_options(model, device, dtype)
+    loading.check()
     from counterflow.bench import run as runs
     from counterflow.bench.engine import Setup
     from counterflow.bench.files import locked
@@ -66,17 +66,17 @@ def tune(
     from counterflow.bench.tune import record
     from counterflow.bench.tune.search import search
 
-    setup, many = Setup(model, device, dtype), worker_count(workers, model, device)
+    setup, many = Setup(loading), worker_count(workers, loading)
     with locked(output), show.progress() as progress:
         cases = sets.read(sets.TOYPIE, seed)
-        facts = runs.describe(setup, identify(model), sets.TOYPIE, seed, None)
+        facts = runs.describe(setup, identify(loading), sets.TOYPIE, seed, None)
 
         def run(counts: Mapping[Condition, int]) -> Bench:
             plan = {each: cases[:count] for each, count in counts.items()}
             return runs.run(output, facts, plan, setup, many, progress)
 
         ranked = search(names, trials, most, seed, run)
-        about = {"seed": seed, "trials": trials, "most": most, "model": identify(model)}
+        about = {"seed": seed, "trials": trials, "most": most, "model": identify(loading)}
         path = record.write(output, about, ranked)
     if json:
         show.as_json({"path": str(path)} | record.as_dict(about, ranked))

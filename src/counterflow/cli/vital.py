@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from counterflow.backbones.loading import Loading
 from counterflow.cli import show
-from counterflow.cli.options import Device, Dtype, Json, Model
+from counterflow.cli.options import TOYBOX, Json, opens_a_model
 from counterflow.errors import InputError
 
 
@@ -16,29 +17,27 @@ def register(app: typer.Typer) -> None:
     app.command("vital-blocks")(vital_blocks)
 
 
+@opens_a_model
 def vital_blocks(
-    model: Model = "toybox",
+    loading: Loading = TOYBOX,
     prompts: Annotated[int, typer.Option(help="Number of prompts: captions of scenes.")] = 64,
     steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 15,
     seed: Annotated[int, typer.Option(help="Seed of the first prompt and of its noise.")] = 0,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 3.0,
-    device: Device = None,
-    dtype: Dtype = None,
     json: Json = False,
 ) -> None:
     """Generate with each block bypassed, and print how much the pictures change (Stable Flow)."""
-    from counterflow.backbones.registry import check_options
     from counterflow.edit.checks import check_generate
 
     if prompts < 1:
         raise InputError(f"--prompts is 1 or more, not {prompts}")
     check_generate(steps, guidance, seed, 128, 128)
-    check_options(model, device, dtype)
+    loading.check()
     with show.progress() as progress:
         from counterflow.bench import vital
         from counterflow.edit.editor import Editor
 
-        editor = Editor.load(model, device, dtype)
+        editor = Editor.load(loading)
         asked = vital.prompts(prompts, seed)
         found = vital.vitality(editor, asked, steps, guidance, seed, progress)
     if json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from textwrap import shorten
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -48,17 +48,11 @@ class Generator:
         """A prompt's conditioning; those asked for lately are not made again."""
 
     @classmethod
-    def load(
-        cls: type[G],
-        model: str = "toybox",
-        device: str | None = None,
-        dtype: str | None = None,
-        compile: bool = False,
-    ) -> G:
-        """Load a model by name, folder or repository; options and errors as in `load_backbone`."""
-        from counterflow.backbones.registry import load_backbone
+    def load(cls: type[G], model: Any = "toybox", *given: Any, **options: Any) -> G:
+        """Load a model; arguments, options and errors are those of `load_backbone`."""
+        from counterflow.backbones.opening import load_backbone
 
-        return cls(load_backbone(model, device, dtype, compile))
+        return cls(load_backbone(model, *given, **options))
 
     def generate(
         self,

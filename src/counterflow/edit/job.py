@@ -6,11 +6,12 @@ import hashlib
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterflow import __version__
+from counterflow.backbones.loading import Loading
 from counterflow.edit.checks import adopted, check_fits, check_generate, check_seed
 from counterflow.edit.legacy import ftedit_settings
 from counterflow.errors import InputError
@@ -32,32 +33,25 @@ GIBIBYTES = Number(0, 1024)
 
 @dataclass
 class ModelChoice:
-    """The model and its device; `load` fills in the defaults and the identity of the weights."""
+    """The model and the random seed; `load` fills in the device and the identity of the weights."""
 
-    name: str = "toybox"
-    device: str | None = None
-    dtype: str | None = None
+    loading: Loading = field(default_factory=Loading)
     seed: int = 0
     identity: str | None = None
     """`Backbone.identity`; before `load`, that of the recorded weights or None."""
     rows: int | None = None
     """Most samples in one forward; it changes memory, and the picture only by rounding."""
-    compile: bool = False
-    """Whether the blocks are compiled; it changes time, and the picture only by rounding."""
-
     keep: float | None = None
     """GiB that a picture's features and velocities may take; it changes the cost of next edits."""
 
     def check(self) -> None:
         """Check all options without loading; raises InputError or ModelError."""
-        from counterflow.backbones.registry import check_options
-
         check_seed(self.seed)
         if self.rows is not None:
             ROW_COUNT.check("--rows", self.rows)
         if self.keep is not None:
             GIBIBYTES.check("--keep", self.keep)
-        check_options(self.name, self.device, self.dtype)
+        self.loading.check()
 
     def load(self) -> Editor:
         """Load the model; warns if its weights are not the recorded ones."""
@@ -66,7 +60,7 @@ class ModelChoice:
         from counterflow.edit.editor import Editor
 
         torch.manual_seed(self.seed)
-        editor = Editor.load(self.name, self.device, self.dtype, self.compile)
+        editor = Editor.load(self.loading)
         editor.rows = self.rows or editor.rows
         editor.keep = editor.keep if self.keep is None else int(self.keep * 2**30)
         backbone = editor.backbone
@@ -76,26 +70,18 @@ class ModelChoice:
                 stacklevel=2,
             )
         self.identity = backbone.identity
-        self.device, self.dtype = str(backbone.device), str(backbone.dtype).removeprefix("torch.")
+        dtype = str(backbone.dtype).removeprefix("torch.")
+        self.loading = replace(self.loading, device=str(backbone.device), dtype=dtype)
         return editor
 
     def record(self) -> dict[str, Any]:
-        """The settings for the PNG; a folder is named by its full path."""
-        from counterflow.backbones.registry import BUNDLED
-
-        folder = self.name not in BUNDLED and Path(self.name).expanduser().is_dir()
-        return {
-            "model": str(Path(self.name).expanduser().resolve()) if folder else self.name,
-            "identity": self.identity,
-            "device": self.device,
-            "dtype": self.dtype,
-            "seed": self.seed,
-        }
+        """The settings for the PNG."""
+        return self.loading.record() | {"identity": self.identity, "seed": self.seed}
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any]) -> ModelChoice:
         """The choice that `record` wrote."""
-        return cls(data["model"], data["device"], data["dtype"], data["seed"], data["identity"])
+        return cls(Loading.from_record(data), data["seed"], data["identity"])
 
 
 @dataclass

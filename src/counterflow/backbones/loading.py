@@ -1,0 +1,109 @@
+"""How a model is opened, declared once: which weights, where they run, and what saves memory.
+
+Nothing here imports torch: all of it is checked before a model loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from counterflow.backbones.registry import BUNDLED, check_model
+from counterflow.errors import InputError
+
+DTYPES = ("float32", "bfloat16", "float16")
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+OFFLOADS = ("model", "sequential", "group")
+SUFFIXES = (".safetensors", ".gguf")
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A model and how it is opened."""
+
+    model: str = "toybox"
+    """The name of a bundled model, a pipeline folder, or a hub repository: `owner/name`, or
+    `owner/name@revision` for a pinned one."""
+    device: str | None = None
+    """By default a GPU if there is one."""
+    dtype: str | None = None
+    """By default float32 on a CPU and bfloat16 elsewhere."""
+    compile: bool = False
+    """Compile the blocks, as they are first used."""
+    weights: str | None = None
+    """A .safetensors or .gguf file of the transformer, in place of the pipeline's own."""
+    lora: tuple[str, ...] = ()
+    """LoRA files, each as `FILE` or `FILE=WEIGHT`; they are added to the weights."""
+    offload: str | None = None
+    """Keep on the GPU only what runs: one part of the pipeline (`model`), a few layers (`group`)
+    or one layer (`sequential`), from fast to small."""
+    cast: bool = False
+    """Store the transformer's weights in 8 bits (float8) and compute in `dtype`."""
+    tiles: bool = False
+    """Encode and decode large pictures in tiles."""
+
+    def check(self) -> None:
+        """Raises InputError for a wrong value, and ModelError for a model that cannot be opened."""
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise InputError(f"dtype is one of {', '.join(DTYPES)}, not {self.dtype!r}")
+        if self.device is not None and self.device.partition(":")[0] not in DEVICES:
+            raise InputError(f"device is cpu, cuda, cuda:N, mps or xpu, not {self.device!r}")
+        if self.offload is not None and self.offload not in OFFLOADS:
+            raise InputError(f"offload is one of {', '.join(OFFLOADS)}, not {self.offload!r}")
+        if self.compile and (self.offload or self.cast):
+            raise InputError("a compiled model is neither offloaded nor cast: choose one")
+        if self.weights is not None:
+            check_file("weights", Path(self.weights))
+        for path, _ in self.loras():
+            check_file("LoRA", path)
+        check_model(self.model)
+
+    def loras(self) -> list[tuple[Path, float]]:
+        """The LoRA files with their weights, 1 where none is given."""
+        return [_lora(text) for text in self.lora]
+
+    def record(self) -> dict[str, Any]:
+        """What decides a picture, JSON-ready; folders and files by their full paths."""
+        data = asdict(self)
+        data["model"] = _full(self.model)
+        if self.weights is not None:
+            data["weights"] = str(Path(self.weights).expanduser().resolve())
+        data["lora"] = [f"{path.resolve()}={weight:g}" for path, weight in self.loras()]
+        kept = ("model", "device", "dtype", "weights", "lora", "cast")
+        return {name: data[name] for name in kept if data[name] or name in kept[:3]}
+
+    @classmethod
+    def from_record(cls, data: Mapping[str, Any]) -> Loading:
+        """What `record` wrote, among other facts."""
+        known = {each.name for each in fields(cls)}
+        given = {name: value for name, value in data.items() if name in known}
+        return cls(**given | {"lora": tuple(given.get("lora", ()))})
+
+
+def check_file(what: str, path: Path) -> None:
+    """Raise InputError for a file of weights that is not there, or may hold code."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{path} is no file of {what} that is read: give one in .safetensors"
+            + ("" if what == "LoRA" else " or .gguf")
+            + "; others (.ckpt, .pt, .bin) can hold code"
+        )
+    if not path.is_file():
+        raise InputError(f"{path}, a file of {what}, is not there")
+
+
+def _lora(text: str) -> tuple[Path, float]:
+    name, equals, weight = text.rpartition("=")
+    if not equals:
+        return Path(text).expanduser(), 1.0
+    try:
+        return Path(name).expanduser(), float(weight)
+    except ValueError:
+        raise InputError(f"--lora is written as FILE or FILE=0.8, not {text!r:.80}") from None
+
+
+def _full(model: str) -> str:
+    path = Path(model).expanduser()
+    return str(path.resolve()) if model not in BUNDLED and path.is_dir() else model

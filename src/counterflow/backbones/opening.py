@@ -1,0 +1,178 @@
+"""Opens a pipeline: its own weights, others in place of them or added, on the device it runs on."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from counterflow.backbones.base import Backbone
+from counterflow.backbones.families import UNUSED
+from counterflow.backbones.identity import identify
+from counterflow.backbones.loading import Loading
+from counterflow.backbones.memory import place
+from counterflow.backbones.registry import adapter_of, known_words, local_folder, repository
+from counterflow.errors import CounterflowError, InputError, ModelError
+
+
+def load_backbone(model: Any = "toybox", *given: Any, **options: Any) -> Backbone:
+    """Load a model and wrap it in its adapter.
+
+    `model` is a name, with `given` and `options` as the further fields of `Loading`; a `Loading`;
+    or a pipeline in memory, which is taken as it is. Only safetensors and GGUF are read and no
+    remote code is run. Warns (UserWarning) of a model that was distilled for few steps. Raises
+    ModelError if the model cannot be opened, does not fit or cannot be compiled here, and
+    InputError for a wrong value.
+    """
+    if not isinstance(model, str | Loading):
+        return load_adapter(model, f"{type(model).__name__}@memory")
+    how = model if isinstance(model, Loading) else Loading(model, *given, **options)
+    how.check()
+    return _opened(how)
+
+
+def load_adapter(
+    pipeline: Any, identity: str = "", words: Collection[str] | None = None
+) -> Backbone:
+    """The adapter over a loaded pipeline; ModelError if its class has none.
+
+    `identity` is for records, `words` are those that the model learned, where that is known.
+    """
+    module, _, name = adapter_of(type(pipeline).__name__).partition(":")
+    adapter: Backbone = getattr(importlib.import_module(module), name)(pipeline, identity, words)
+    return adapter
+
+
+def _opened(how: Loading) -> Backbone:
+    os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
+    device = pick_device(how.device)
+    kind = how.dtype or ("float32" if device.partition(":")[0] == "cpu" else "bfloat16")
+    dtype = getattr(torch, kind)
+    folder, identity = local_folder(how.model), identify(how)
+    with _quiet(), _refusing(how.model):
+        if folder is not None:
+            where: str = str(folder)
+            options: dict[str, Any] = {"local_files_only": True}
+        else:
+            where, _ = repository(how.model)
+            options = {"revision": identity.rpartition("@")[2].partition("+")[0]}
+        pipeline = _pipeline(where, how, dtype, options)
+        for n, (path, weight) in enumerate(how.loras()):
+            _add_lora(pipeline, path, weight, f"lora{n}")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline = place(pipeline, how, torch.device(device), dtype)
+    adapter = load_adapter(pipeline, identity, None if folder is None else known_words(folder))
+    if how.compile:
+        from counterflow.backbones.hooks import compile_blocks
+
+        compile_blocks(adapter)
+    if adapter.distilled:
+        warnings.warn(adapter.distilled, stacklevel=3)
+    return adapter
+
+
+def _pipeline(where: str, how: Loading, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+    """The pipeline; its transformer's weights are those of a file if one is given."""
+    import diffusers
+
+    config = diffusers.DiffusionPipeline.load_config(where, **options)
+    name = str(config.get("_class_name"))
+    adapter_of(name)
+    parts: dict[str, Any] = dict.fromkeys(UNUSED.get(name, ()))
+    if how.weights is not None:
+        kind = getattr(diffusers, config["transformer"][1])
+        parts["transformer"] = _transformer(kind, Path(how.weights).expanduser(), where, dtype)
+    return diffusers.DiffusionPipeline.from_pretrained(
+        where, dtype=dtype, use_safetensors=True, **options, **parts
+    )
+
+
+def _transformer(kind: Any, path: Path, where: str, dtype: torch.dtype) -> Any:
+    """A transformer from one file, by the pipeline's own configuration of it."""
+    if not hasattr(kind, "from_single_file"):
+        raise InputError(f"diffusers reads no single file of a {kind.__name__}")
+    more: dict[str, Any] = {}
+    if path.suffix.lower() == ".gguf":
+        if find_spec("gguf") is None:
+            raise InputError("a .gguf file needs the package gguf: pip install gguf")
+        from diffusers import GGUFQuantizationConfig
+
+        more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
+    return kind.from_single_file(
+        str(path), config=where, subfolder="transformer", dtype=dtype, **more
+    )
+
+
+def _add_lora(pipeline: Any, path: Path, weight: float, name: str) -> None:
+    """Add a LoRA's matrices to the weights, so that hooks see plain modules."""
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise InputError(f"diffusers adds no LoRA to a {type(pipeline).__name__}")
+    if find_spec("peft") is None:
+        raise InputError("--lora needs the package peft: pip install peft")
+    pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
+    pipeline.fuse_lora(lora_scale=weight, adapter_names=[name])
+    pipeline.unload_lora_weights()
+
+
+def pick_device(device: str | None) -> str:
+    """The given device, or else a GPU if there is one. Raises InputError if it cannot be used."""
+    device = device or _default_device()
+    _check_device(device)
+    return device
+
+
+def _default_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device} cannot be used here: {reason}") from None
+
+
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    """Turn any exception of a loader into a ModelError of one line."""
+    try:
+        yield
+    except CounterflowError:
+        raise
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise ModelError(f"{where} cannot be opened: {reason}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the loaders' progress bars and messages inside; restore both afterwards."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    loggers = (diffusers_logging, transformers_logging)
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in loggers]
+    for log in loggers:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, (level, bars) in zip(loggers, before, strict=True):
+            log.set_verbosity(level)
+            if bars:
+                log.enable_progress_bar()
