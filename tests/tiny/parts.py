@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import Qwen2Tokenizer
 
+from counterflow.backbones.mmdit import pack, unpack
 from counterflow.toybox.captions import caption
 from counterflow.toybox.scene import sample
 
@@ -76,6 +77,16 @@ def patch_autoencoder() -> AutoencoderKLFlux2:
     torch.nn.init.normal_(vae.bn.running_mean, std=0.1)
     torch.nn.init.uniform_(vae.bn.running_var, 0.05, 0.2)
     return vae
+
+
+def squares(latent: Tensor) -> Tensor:
+    """With 2×2 cells as channels."""
+    return pack(latent).mT.unflatten(-1, (latent.shape[2] // 2, latent.shape[3] // 2))
+
+
+def cells(squares: Tensor, like: Tensor) -> Tensor:
+    """The other way, to the shape of a latent."""
+    return unpack(squares.flatten(2).mT, like)
 
 
 def ready(pipeline: Any) -> Any:

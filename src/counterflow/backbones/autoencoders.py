@@ -60,10 +60,11 @@ class PatchAutoencoder(ScaledAutoencoder):
     own in each channel, those of a batch norm.
     """
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, epsilon: float | None = None) -> None:
         super().__init__(vae)
+        epsilon = float(vae.config.batch_norm_eps) if epsilon is None else epsilon
         self.mean = vae.bn.running_mean.float()
-        self.spread = (vae.bn.running_var.float() + vae.config.batch_norm_eps).sqrt()
+        self.spread = (vae.bn.running_var.float() + epsilon).sqrt()
 
     def scaled(self, latent: Latent) -> Latent:
         """The encoder's units to the model's."""

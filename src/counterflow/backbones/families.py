@@ -136,6 +136,16 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("krea/Krea-2-Turbo", KREA, 8),
         ),
     ),
+    "ernie-image": Family(
+        "ERNIE-Image",
+        "ErnieImagePipeline",
+        "counterflow.backbones.ernie_image:ErnieImage",
+        ("classifier-free",),
+        (
+            Checkpoint("baidu/ERNIE-Image", APACHE),
+            Checkpoint("baidu/ERNIE-Image-Turbo", APACHE, 8),
+        ),
+    ),
 }
 """By the adapter's `family`."""
 

@@ -50,11 +50,13 @@ def single_sites(
     rows: Callable[[Stream], slice],
     turn: Turn,
     length: int | None = None,
+    tokens_first: bool = False,
 ) -> list[Site]:
     """The sites of a block with one stream of both, of which each site has its own rows.
 
     Where batches have text of different length, zeros fill its features up to `length` rows. Of a
-    projection that makes q, k, v and more at once (FLUX.2) each has its own columns.
+    projection that makes q, k, v and more at once (FLUX.2) each has its own columns. With
+    `tokens_first` the norm puts out `[tokens, batch, width]`.
     """
     sites = []
     for part in ("modulated", *ATTENTION):
@@ -63,8 +65,9 @@ def single_sites(
                 continue
             module, columns = (norm, ALL) if part == "modulated" else _projection(attention, part)
             fill = length if stream == "text" else None
-            read = partial(_rows, partial(rows, stream), columns, fill)
-            write = partial(_with_rows, partial(rows, stream), columns)
+            swapped = tokens_first and part == "modulated"
+            read = partial(_rows, partial(rows, stream), columns, swapped, fill)
+            write = partial(_with_rows, partial(rows, stream), columns, swapped)
             name = f"norm_{part}"
             compared = partial(_compared, attention, name, turn, stream) if part in "qk" else None
             sites.append(Site(stream, part, number, module, read, write, compared))
@@ -111,15 +114,20 @@ def with_first(output: Any, value: Tensor) -> Any:
     return (value, *output[1:]) if isinstance(output, tuple) else value
 
 
-def _rows(rows: Callable[[], slice], columns: slice, length: int | None, output: Any) -> Tensor:
-    value = first(output)[:, rows(), columns]
+def _rows(
+    rows: Callable[[], slice], columns: slice, swapped: bool, length: int | None, output: Any
+) -> Tensor:
+    value = first(output).transpose(0, 1) if swapped else first(output)
+    value = value[:, rows(), columns]
     missing = 0 if length is None else length - value.shape[1]
     return nn.functional.pad(value, (0, 0, 0, missing)) if missing else value
 
 
-def _with_rows(rows: Callable[[], slice], columns: slice, output: Any, value: Tensor) -> Any:
+def _with_rows(
+    rows: Callable[[], slice], columns: slice, swapped: bool, output: Any, value: Tensor
+) -> Any:
     changed = first(output).clone()
-    own = changed[:, rows(), columns]
+    own = (changed.transpose(0, 1) if swapped else changed)[:, rows(), columns]
     own.copy_(value[:, : own.shape[1]])
     return with_first(output, changed)
 
