@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import Qwen2Tokenizer
+from transformers import Qwen2Tokenizer, Qwen3VLConfig
 
 from counterflow.backbones.mmdit import pack, unpack
 from counterflow.toybox.captions import caption
@@ -109,6 +109,24 @@ PARTS = (
     "{{ part.text }}{% endfor %}[/{{ m.role }}]{% endfor %}"
 )
 """A chat's template for messages of several parts."""
+
+
+def qwen3_vl(tokenizer: Qwen2Tokenizer) -> Qwen3VLConfig:
+    """Of two layers with features of width 24."""
+    words = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 24,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 12,
+        "initializer_range": 0.2,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2]},
+    }
+    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+    sight |= {"out_hidden_size": 24, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+    return Qwen3VLConfig(text_config=words, vision_config=sight)
 
 
 @cache

@@ -97,3 +97,15 @@ class FrameAutoencoder:
         """The decoder's picture, unclipped."""
         latent = (latent * self.spread + self.mean).to(self.vae.device, self.vae.dtype)
         return self.vae.decode(latent[:, :, None], return_dict=False)[0][:, :, 0].float()  # type: ignore[no-any-return]
+
+
+class OpaqueAutoencoder(FrameAutoencoder):
+    """One of pictures with transparency, for those without: what is see-through is not told."""
+
+    def encode(self, picture: Tensor) -> Latent:
+        """The mode of the encoder's distribution, in the model's units."""
+        return super().encode(torch.cat([picture, torch.ones_like(picture[:, :1])], 1))
+
+    def decode(self, latent: Latent) -> Tensor:
+        """The decoder's colours, between -1 and 1."""
+        return super().decode(latent)[:, :3]

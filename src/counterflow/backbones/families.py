@@ -43,6 +43,7 @@ APACHE = "apache-2.0"
 FLUX_DEV = "flux-1-dev-non-commercial-license"
 FLUX2_DEV = "flux-dev-non-commercial-license"
 FLUX_KLEIN = "flux-non-commercial-license"
+QWEN_RESEARCH = "qwen-research"
 KREA = "krea-2-community-license"
 
 FAMILIES: dict[str, Family] = {
@@ -114,6 +115,13 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.qwen_image:QwenImage",
         ("rescaled",),
         (Checkpoint("Qwen/Qwen-Image", APACHE),),
+    ),
+    "qwen-image-2.1": Family(
+        "Qwen-Image 2.1",
+        "QwenImage21Pipeline",
+        "counterflow.backbones.qwen_image21:QwenImage21",
+        ("classifier-free",),
+        (Checkpoint("Qwen/Qwen-Image-2.1", QWEN_RESEARCH),),
     ),
     "aura-flow": Family(
         "AuraFlow",

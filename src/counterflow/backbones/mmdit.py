@@ -6,7 +6,7 @@ stream of both), `add_q_proj` for the text, with the norms `norm_q` and `norm_ad
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,6 +72,21 @@ def single_sites(
             compared = partial(_compared, attention, name, turn, stream) if part in "qk" else None
             sites.append(Site(stream, part, number, module, read, write, compared))
     return sites
+
+
+def stream_sites(blocks: Sequence[tuple[nn.Module, Any]], length: int, turn: Turn) -> list[Site]:
+    """Those of blocks, as (norm, attention), with one stream: `length` rows of text, then image."""
+    rows = partial(text_first, length)
+    return [
+        site
+        for n, (norm, attention) in enumerate(blocks)
+        for site in single_sites(n, norm, attention, rows, turn)
+    ]
+
+
+def text_first(length: int, stream: Stream) -> slice:
+    """A stream's rows in one of both that begins with `length` rows of text."""
+    return slice(length) if stream == "text" else slice(length, None)
 
 
 def _projection(attention: Any, part: str) -> tuple[nn.Module, slice]:
@@ -143,9 +158,12 @@ def _compared(attention: Any, norm: str, turn: Turn, stream: Stream, value: Tens
 
 
 def turned(heads: Tensor, turns: Tensor) -> Tensor:
-    """Heads whose neighbouring pairs are turned, by complex numbers `[tokens, width / 2]`."""
-    pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * turns).flatten(-2).to(heads)
+    """Heads whose neighbouring pairs are turned, by complex numbers `[tokens, width / 2]`; those
+    for which there is no number stay.
+    """
+    some, others = heads.tensor_split([2 * turns.shape[-1]], -1)
+    pairs = torch.view_as_complex(some.float().unflatten(-1, (-1, 2)).contiguous())
+    return torch.cat([torch.view_as_real(pairs * turns).flatten(-2).to(heads), others], -1)
 
 
 def filled(text: Tensor, length: int) -> tuple[Tensor, Tensor]:
