@@ -40,7 +40,7 @@ class ClosedForm:
     """Rows and noise level of each forward."""
     family = "closed form"
     identity = "closed form"
-    multiple, area, longest = 8, 32 * 24, 64
+    multiple, token, area, longest = 8, 8, 32 * 24, 64
     distilled = ""
     device, dtype = torch.device("cpu"), torch.float64
 

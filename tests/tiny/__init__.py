@@ -1,36 +1,16 @@
 """A tiny pipeline of random weights for each family, and how its own call is asked for latents.
 
-A file for each family, with its entries of `TINY`.
+A file for each family, with its entries of `TINY`; `parts` has what they share.
 """
 
 from __future__ import annotations
 
-from tiny import (
-    aura_flow,
-    flux,
-    flux2,
-    hunyuan_image,
-    krea2,
-    longcat_image,
-    lumina2,
-    ovis_image,
-    qwen_image,
-    sd3,
-    z_image,
-)
+from importlib import import_module
+from pathlib import Path
+
 from tiny.parts import Tiny
 
-FAMILIES = (
-    sd3,
-    flux,
-    flux2,
-    z_image,
-    qwen_image,
-    aura_flow,
-    krea2,
-    longcat_image,
-    ovis_image,
-    hunyuan_image,
-    lumina2,
-)
-TINY: dict[str, Tiny] = {name: tiny for family in FAMILIES for name, tiny in family.TINY.items()}
+TINY: dict[str, Tiny] = {}
+for path in sorted(Path(__file__).parent.glob("*.py")):
+    if path.stem not in ("__init__", "parts"):
+        TINY |= import_module(f"tiny.{path.stem}").TINY

@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from counterflow.backbones.autoencoders import PatchAutoencoder
-from counterflow.backbones.mmdit import pack, unpack
-from tiny.parts import PARTS, Tiny, patch_autoencoder, qwen_tokenizer, ready
+from counterflow.backbones.mmdit import unpack
+from tiny.parts import PARTS, Tiny, patch_autoencoder, qwen_tokenizer, ready, squares
 
 WORDS = {
     "hidden_size": 8,
@@ -104,11 +104,6 @@ def klein_own(
         **options,
     ).images
     return PatchAutoencoder(pipeline.vae).scaled(made)
-
-
-def squares(noise: Tensor) -> Tensor:
-    """With 2×2 cells as channels."""
-    return pack(noise).mT.unflatten(-1, (noise.shape[2] // 2, noise.shape[3] // 2))
 
 
 TINY = {

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, Krea2Pipeline, Krea2Transformer2DModel
 from torch import Tensor
-from transformers import Qwen3VLConfig, Qwen3VLModel
+from transformers import Qwen3VLModel
 
 from counterflow.backbones.mmdit import pack, unpack
-from tiny.parts import Tiny, frame_autoencoder, qwen_tokenizer, ready
+from tiny.parts import Tiny, frame_autoencoder, qwen3_vl, qwen_tokenizer, ready
 from tiny.qwen_image import SYSTEM
 
 
@@ -36,26 +36,13 @@ def krea2(distilled: bool) -> Any:
         num_refiner_text_blocks=1,
         axes_dims_rope=(4, 6, 6),
     )
-    words = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 24,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "head_dim": 12,
-        "initializer_range": 0.2,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2]},
-    }
-    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
-    sight |= {"out_hidden_size": 24, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
     return ready(
         Krea2Pipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(
                 use_dynamic_shifting=True, max_image_seq_len=6400
             ),
             vae=frame_autoencoder(),
-            text_encoder=Qwen3VLModel(Qwen3VLConfig(text_config=words, vision_config=sight)),
+            text_encoder=Qwen3VLModel(qwen3_vl(tokenizer)),
             tokenizer=tokenizer,
             transformer=transformer,
             text_encoder_select_layers=(1, 2),

@@ -21,8 +21,10 @@ from transformers import (
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3Model,
+    Qwen3VLConfig,
 )
 
+from counterflow.backbones.mmdit import pack, unpack
 from counterflow.toybox.captions import caption
 from counterflow.toybox.scene import sample
 
@@ -87,6 +89,16 @@ def patch_autoencoder() -> AutoencoderKLFlux2:
     return vae
 
 
+def squares(latent: Tensor) -> Tensor:
+    """With 2×2 cells as channels."""
+    return pack(latent).mT.unflatten(-1, (latent.shape[2] // 2, latent.shape[3] // 2))
+
+
+def cells(squares: Tensor, like: Tensor) -> Tensor:
+    """The other way, to the shape of a latent."""
+    return unpack(squares.flatten(2).mT, like)
+
+
 def ready(pipeline: Any) -> Any:
     """Without a progress bar or dropout."""
     pipeline.set_progress_bar_config(disable=True)
@@ -107,6 +119,24 @@ PARTS = (
     "{{ part.text }}{% endfor %}[/{{ m.role }}]{% endfor %}"
 )
 """A chat's template for messages of several parts."""
+
+
+def qwen3_vl(tokenizer: Qwen2Tokenizer) -> Qwen3VLConfig:
+    """Of two layers with features of width 24."""
+    words = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 24,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 12,
+        "initializer_range": 0.2,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2]},
+    }
+    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+    sight |= {"out_hidden_size": 24, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+    return Qwen3VLConfig(text_config=words, vision_config=sight)
 
 
 @cache

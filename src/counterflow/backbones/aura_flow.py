@@ -95,8 +95,7 @@ class AuraFlow(PipelineAdapter):
         return sites
 
     def _rows(self, stream: Stream) -> slice:
-        text = self.registers + self.length
-        return slice(text) if stream == "text" else slice(text, None)
+        return mmdit.text_first(self.registers + self.length, stream)
 
     def blocks(self) -> list[Block]:
         """Joint blocks, then single ones, which are given one stream of both."""

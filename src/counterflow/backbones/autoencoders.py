@@ -64,10 +64,11 @@ class PatchAutoencoder(ScaledAutoencoder):
     own in each channel, those of a batch norm.
     """
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, epsilon: float | None = None) -> None:
         super().__init__(vae)
+        epsilon = float(vae.config.batch_norm_eps) if epsilon is None else epsilon
         self.mean = vae.bn.running_mean.float()
-        self.spread = (vae.bn.running_var.float() + vae.config.batch_norm_eps).sqrt()
+        self.spread = (vae.bn.running_var.float() + epsilon).sqrt()
 
     def scaled(self, latent: Latent) -> Latent:
         """The encoder's units to the model's."""
@@ -103,3 +104,15 @@ class FrameAutoencoder:
         latent = latent * self.spread.to(latent) + self.mean.to(latent)
         latent = latent.to(self.device, self.vae.dtype)
         return self.vae.decode(latent[:, :, None], return_dict=False)[0][:, :, 0].float()  # type: ignore[no-any-return]
+
+
+class OpaqueAutoencoder(FrameAutoencoder):
+    """One of pictures with transparency, for those without: what is see-through is not told."""
+
+    def encode(self, picture: Tensor) -> Latent:
+        """The mode of the encoder's distribution, in the model's units."""
+        return super().encode(torch.cat([picture, torch.ones_like(picture[:, :1])], 1))
+
+    def decode(self, latent: Latent) -> Tensor:
+        """The decoder's colours, between -1 and 1."""
+        return super().decode(latent)[:, :3]

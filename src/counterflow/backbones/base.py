@@ -155,6 +155,11 @@ class Backbone(Protocol):
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def token(self) -> int:
+        """Pixels on a side of the square that an image token covers."""
+        ...
+
     def embed(self, prompt: str) -> Conditioning:
         """Embed a prompt; `""` is the unconditional one."""
         ...

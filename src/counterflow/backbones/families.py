@@ -46,6 +46,7 @@ HUNYUAN = "tencent-hunyuan-community"
 FLUX_DEV = "flux-1-dev-non-commercial-license"
 FLUX2_DEV = "flux-dev-non-commercial-license"
 FLUX_KLEIN = "flux-non-commercial-license"
+QWEN_RESEARCH = "qwen-research"
 KREA = "krea-2-community-license"
 
 FAMILIES: dict[str, Family] = {
@@ -118,6 +119,13 @@ FAMILIES: dict[str, Family] = {
         ("rescaled",),
         (Checkpoint("Qwen/Qwen-Image", APACHE),),
     ),
+    "qwen-image-2.1": Family(
+        "Qwen-Image 2.1",
+        "QwenImage21Pipeline",
+        "counterflow.backbones.qwen_image21:QwenImage21",
+        ("classifier-free",),
+        (Checkpoint("Qwen/Qwen-Image-2.1", QWEN_RESEARCH),),
+    ),
     "aura-flow": Family(
         "AuraFlow",
         "AuraFlowPipeline",
@@ -168,6 +176,16 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.lumina2:Lumina2",
         ("rescaled",),
         (Checkpoint("Alpha-VLLM/Lumina-Image-2.0", APACHE),),
+    ),
+    "ernie-image": Family(
+        "ERNIE-Image",
+        "ErnieImagePipeline",
+        "counterflow.backbones.ernie_image:ErnieImage",
+        ("classifier-free",),
+        (
+            Checkpoint("baidu/ERNIE-Image", APACHE),
+            Checkpoint("baidu/ERNIE-Image-Turbo", APACHE, 8),
+        ),
     ),
 }
 """By the adapter's `family`."""

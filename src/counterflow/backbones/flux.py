@@ -72,7 +72,6 @@ class Flux(PipelineAdapter):
     @torch.no_grad()
     def velocity(self, x: Latent, sigma: float, conditioning: Conditioning) -> Latent:
         """One forward of the transformer for each row of `x`."""
-        told = self.told(x, sigma, conditioning)
         self._places = self._positions(x.shape[2] // 2, x.shape[3] // 2)
         out = self.transformer(
             hidden_states=mmdit.pack(x.to(self.device, self.dtype)),
@@ -80,7 +79,7 @@ class Flux(PipelineAdapter):
             txt_ids=self._places[: self.length],
             img_ids=self._places[self.length :],
             return_dict=False,
-            **told,
+            **self.told(x, sigma, conditioning),
         )[0]
         return mmdit.unpack(out.float(), x)
 
@@ -114,7 +113,7 @@ class Flux(PipelineAdapter):
         return apply_rotary_emb(heads, turns, sequence_dim=2)  # type: ignore[no-any-return]
 
     def _rows(self, stream: Stream) -> slice:
-        return slice(self.length) if stream == "text" else slice(self.length, None)
+        return mmdit.text_first(self.length, stream)
 
     def blocks(self) -> list[Block]:
         """Double blocks, then single ones; text and image streams in, both out in that order."""

@@ -48,6 +48,19 @@ def hooked(sites: Sequence[Site], act: Act) -> Iterator[None]:
             end()
 
 
+@contextmanager
+def changed(modules: Sequence[nn.Module], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside, what modules put out is changed. Raises ModelError for those of a compiled model."""
+    if any(map(is_compiled, modules)):
+        raise ModelError("this family of models cannot be compiled: leave compile out")
+    handles = [module.register_forward_hook(_forward_hook(change)) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _forward_hook(here: Callable[[Any], Any]) -> Any:
     return lambda _module, _inputs, output: here(output)
 

@@ -97,17 +97,12 @@ class Krea2(PipelineAdapter):
         """Of every block. Features after the norm stand for the modulated ones: time alone scales
         and shifts them, and all rows alike.
         """
-        return [
-            site
-            for n, block in enumerate(self.transformer.transformer_blocks)
-            for site in mmdit.single_sites(n, block.norm1, block.attn, self._rows, self._turned)
-        ]
-
-    def _rows(self, stream: Stream) -> slice:
-        return slice(self.length) if stream == "text" else slice(self.length, None)
+        blocks = self.transformer.transformer_blocks
+        normed = [(block.norm1, block.attn) for block in blocks]
+        return mmdit.stream_sites(normed, self.length, self._turned)
 
     def _turned(self, heads: Tensor, stream: Stream) -> Tensor:
-        turns = self.transformer.rotary_emb(self._places[self._rows(stream)])
+        turns = self.transformer.rotary_emb(self._places[mmdit.text_first(self.length, stream)])
         return apply_rotary_emb(heads, turns, sequence_dim=2)  # type: ignore[no-any-return]
 
     def blocks(self) -> list[Block]:

@@ -52,12 +52,14 @@ def single_sites(
     rows: Callable[[Stream], Rows],
     turn: Turn,
     length: int | None = None,
+    tokens_first: bool = False,
 ) -> list[Site]:
     """The sites of a block with one stream of both, of which each site has its own rows.
 
     Where batches have text of different length, zeros fill its features up to `length` rows.
     Several slices are those of each member of the batch. Of a projection that makes q, k, v and
-    more at once (FLUX.2) each has its own columns.
+    more at once (FLUX.2) each has its own columns. With `tokens_first` the norm puts out
+    `[tokens, batch, width]`.
     """
     sites = []
     for part in ("modulated", *ATTENTION):
@@ -66,12 +68,28 @@ def single_sites(
                 continue
             module, columns = (norm, ALL) if part == "modulated" else _projection(attention, part)
             fill = length if stream == "text" else None
-            read = partial(_rows, partial(rows, stream), columns, fill)
-            write = partial(_with_rows, partial(rows, stream), columns)
+            swapped = tokens_first and part == "modulated"
+            read = partial(_rows, partial(rows, stream), columns, swapped, fill)
+            write = partial(_with_rows, partial(rows, stream), columns, swapped)
             name = f"norm_{part}"
             compared = partial(_compared, attention, name, turn, stream) if part in "qk" else None
             sites.append(Site(stream, part, number, module, read, write, compared))
     return sites
+
+
+def stream_sites(blocks: Sequence[tuple[nn.Module, Any]], length: int, turn: Turn) -> list[Site]:
+    """Those of blocks, as (norm, attention), with one stream: `length` rows of text, then image."""
+    rows = partial(text_first, length)
+    return [
+        site
+        for n, (norm, attention) in enumerate(blocks)
+        for site in single_sites(n, norm, attention, rows, turn)
+    ]
+
+
+def text_first(length: int, stream: Stream) -> slice:
+    """A stream's rows in one of both that begins with `length` rows of text."""
+    return slice(length) if stream == "text" else slice(length, None)
 
 
 def _projection(attention: Any, part: str) -> tuple[nn.Module, slice]:
@@ -140,8 +158,11 @@ def with_first(output: Any, value: Tensor) -> Any:
     return (value, *output[1:]) if isinstance(output, tuple) else value
 
 
-def _rows(rows: Callable[[], Rows], columns: slice, length: int | None, output: Any) -> Tensor:
-    features, where = first(output)[..., columns], rows()
+def _rows(
+    rows: Callable[[], Rows], columns: slice, swapped: bool, length: int | None, output: Any
+) -> Tensor:
+    features = first(output).transpose(0, 1) if swapped else first(output)
+    features, where = features[..., columns], rows()
     if isinstance(where, slice):
         value = features[:, where]
     else:
@@ -151,10 +172,13 @@ def _rows(rows: Callable[[], Rows], columns: slice, length: int | None, output: 
     return nn.functional.pad(value, (0, 0, 0, missing)) if missing else value
 
 
-def _with_rows(rows: Callable[[], Rows], columns: slice, output: Any, value: Tensor) -> Any:
+def _with_rows(
+    rows: Callable[[], Rows], columns: slice, swapped: bool, output: Any, value: Tensor
+) -> Any:
     changed, where = first(output).clone(), rows()
-    each = [where] * len(changed) if isinstance(where, slice) else where
-    for row, own, new in zip(changed, each, value, strict=True):
+    members = changed.transpose(0, 1) if swapped else changed
+    each = [where] * len(members) if isinstance(where, slice) else where
+    for row, own, new in zip(members, each, value, strict=True):
         place = row[own, columns]
         place.copy_(new[: len(place)])
     return with_first(output, changed)
@@ -171,9 +195,12 @@ def _compared(attention: Any, norm: str, turn: Turn, stream: Stream, value: Tens
 
 
 def turned(heads: Tensor, turns: Tensor) -> Tensor:
-    """Heads whose neighbouring pairs are turned, by complex numbers `[tokens, width / 2]`."""
-    pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * turns).flatten(-2).to(heads)
+    """Heads whose neighbouring pairs are turned, by complex numbers `[tokens, width / 2]`; those
+    for which there is no number stay.
+    """
+    some, others = heads.tensor_split([2 * turns.shape[-1]], -1)
+    pairs = torch.view_as_complex(some.float().unflatten(-1, (-1, 2)).contiguous())
+    return torch.cat([torch.view_as_real(pairs * turns).flatten(-2).to(heads), others], -1)
 
 
 def filled(text: Tensor, length: int) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,11 @@ class PipelineAdapter:
         self.channels = int(self.vae.config.latent_channels)
 
     @property
+    def token(self) -> int:
+        """Pixels on a side of the square that an image token covers."""
+        return self.multiple
+
+    @property
     def distilled(self) -> str:
         """What to know of a model that was distilled for few steps, where that can be told."""
         return families.told(self._few_steps())
@@ -58,9 +63,15 @@ class PipelineAdapter:
 
     def grid(self, steps: int, size: tuple[int, int]) -> Grid:
         """The noise levels that the pipeline takes, a shift by the picture's size included."""
-        tokens = size[0] * size[1] // self.multiple**2
-        shift = self.shift(steps, tokens)
-        return scheduler_grid(self.pipeline.scheduler, steps, tokens, self.even, shift)
+        tokens = size[0] * size[1] // self.token**2
+        levels, shift = self.levels(steps), self.shift(steps, tokens)
+        return scheduler_grid(self.pipeline.scheduler, steps, tokens, levels, shift)
+
+    def levels(self, steps: int) -> Sequence[float] | None:
+        """The noise levels that the pipeline hands its scheduler, before any shift; None where it
+        leaves them to it.
+        """
+        return np.linspace(1.0, 1 / steps, steps).tolist() if self.even else None
 
     def shift(self, steps: int, tokens: int) -> float | None:
         """The dynamic shift of the noise levels, where the scheduler's configuration is not asked;
@@ -103,21 +114,25 @@ class PipelineAdapter:
 
 
 def scheduler_grid(
-    scheduler: Any, steps: int, tokens: int, even: bool = False, shift: float | None = None
+    scheduler: Any,
+    steps: int,
+    tokens: int,
+    levels: Sequence[float] | None = None,
+    shift: float | None = None,
 ) -> Grid:
     """The noise levels that a scheduler gives a picture of so many image tokens.
 
     They are read from a copy of it; a dynamic shift is `shift`, or else computed as diffusers'
-    pipelines do. With `even` it shifts levels from 1 to `1 / steps`, else those that it finds
-    itself. Raises ModelError for a scheduler whose noise levels do not fall to 0.
+    pipelines do. It shifts the given `levels`, or else those that it finds itself. Raises
+    ModelError for a scheduler whose noise levels do not fall to 0.
     """
     scheduler = copy.deepcopy(scheduler)
     config = scheduler.config
     extra: dict[str, Any] = {}
     if steps == 1 and config.get("shift_terminal", None):
         return Grid((1.0, 0.0))  # a single level cannot be stretched to the last one, too
-    if even and not config.get("use_flow_sigmas", None):
-        extra["sigmas"] = np.linspace(1.0, 1 / steps, steps)
+    if levels is not None and not config.get("use_flow_sigmas", None):
+        extra["sigmas"] = np.asarray(levels)
     if config.get("use_dynamic_shifting", None):
         base, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.16)

@@ -11,7 +11,7 @@ from counterflow.backbones.base import Backbone
 
 def token_side(backbone: Backbone) -> int:
     """Latent cells on a side of the model's tokens."""
-    return backbone.latent_shape((backbone.multiple, backbone.multiple))[1]
+    return backbone.latent_shape((backbone.token, backbone.token))[1]
 
 
 def to_tokens(mask: Float[Tensor, "n 1 height width"], side: int) -> Float[Tensor, "n tokens 1"]:

@@ -35,7 +35,7 @@ class Nothing:
 
     family = "none"
     identity = "none"
-    multiple, area, longest = 2, 16, 64
+    multiple, token, area, longest = 2, 2, 16, 64
     distilled = ""
     device, dtype = torch.device("cpu"), torch.float32
 

@@ -77,7 +77,7 @@ class Run:
     def size(self) -> tuple[int, int]:
         """The picture's, (width, height), as the model works on it."""
         height, width = (
-            cells // token_side(self.backbone) * self.backbone.multiple
+            cells // token_side(self.backbone) * self.backbone.token
             for cells in self.image.shape[2:]
         )
         return width, height
