@@ -35,7 +35,10 @@ def test_its_facts_are_those_of_its_adapter(its: Editor, named: str) -> None:
     assert its.backbone.guidance(3.0).forwards == TINY[named].forwards
     assert ("embedded" in facts.guidance) or TINY[named].forwards == 2
     names = [each.name for each in its.backbone.sites()]
-    assert len(set(names)) == len(names) == 7 * len(its.backbone.blocks())
+    kinds = {(each.stream, each.part) for each in its.backbone.sites()}
+    assert len(set(names)) == len(names) == len(kinds) * len(its.backbone.blocks())
+    assert (("text", "modulated") in kinds) == ("modulated text" not in facts.lacks)
+    assert (("text", "q") in kinds) == ("joint attention" not in facts.lacks) and len(kinds) >= 5
 
 
 def test_its_grid_is_even_levels_shifted(its: Editor) -> None:
@@ -107,13 +110,15 @@ def test_a_prompt_that_is_too_long_is_cut_and_told(its: Editor) -> None:
 def test_a_picture_keeps_its_scale(its: Editor) -> None:
     """Decoding scales back what encoding scaled: the autoencoder's own way there and back."""
     backbone: Any = its.backbone
-    pixels = torch.rand(1, 3, 48, 64) * 2 - 1
+    pixels = torch.rand(1, 3, 64, 96) * 2 - 1
     latent = backbone.encode(pixels)
-    assert latent.shape == (1, *backbone.latent_shape((64, 48)))
+    assert latent.shape == (1, *backbone.latent_shape((96, 64)))
     vae = backbone.vae
     framed = pixels[:, :, None] if type(vae).__name__ == "AutoencoderKLQwenImage" else pixels
     with torch.no_grad():
-        plain = vae.decode(vae.encode(framed).latent_dist.mode()).sample
+        encoded = vae.encode(framed)
+        own = encoded.latent if "latent" in encoded else encoded.latent_dist.mode()
+        plain = vae.decode(own).sample
     assert distance(backbone.decode(latent), plain.reshape(pixels.shape)) <= 1e-5
 
 
@@ -206,7 +211,7 @@ def test_it_works_in_half_precision(its: Editor, tmp_path: Path) -> None:
     assert distance(theirs, mine) <= 0.1 * mine.abs().max()
     guided = guidance(theirs, half.velocity(x, 0.5, negative) if guidance.forwards == 2 else None)
     assert guided.isfinite().all()
-    latent = half.encode(torch.zeros(1, 3, 48, 64))
+    latent = half.encode(torch.zeros(1, 3, 64, 96))
     assert latent.dtype == half.decode(latent).dtype == torch.float32
 
 

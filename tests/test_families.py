@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from counterflow.backbones.base import Site, stacked
+from counterflow.backbones.families import FAMILIES, Feature
 from counterflow.controls.align import text_map
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Part, attach
@@ -31,6 +33,18 @@ sizes = pytest.mark.parametrize("size", [(64, 64), (96, 48)], ids=str)
 guidances = pytest.mark.parametrize("guidance", [1.0, 3.5], ids=str)
 
 
+def needs(named: str, feature: Feature) -> None:
+    """Skip a family without a feature: what needs it is refused, which has a test of its own."""
+    if feature in FAMILIES[TINY[named].family].lacks:
+        pytest.skip(f"{named} lacks {feature}")
+
+
+def fitting(its: Editor, size: tuple[int, int]) -> tuple[int, int]:
+    """The next larger size that the model takes."""
+    multiple = its.backbone.multiple
+    return -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
+
+
 # The model's own pipeline
 
 
@@ -39,6 +53,7 @@ guidances = pytest.mark.parametrize("guidance", [1.0, 3.5], ids=str)
 def test_without_control_it_generates_what_its_pipeline_does(
     its: Editor, named: str, guidance: float, size: tuple[int, int]
 ) -> None:
+    size = fitting(its, size)
     start = its.noise(5, size)
     options = {"num_inference_steps": 4, "width": size[0], "height": size[1]}
     expected = TINY[named].own(its.backbone.pipeline, [SOURCE], start, guidance, options)
@@ -53,7 +68,7 @@ def test_two_prompts_in_a_batch_are_its_pipelines_two(
     its: Editor, named: str, guidance: float, size: tuple[int, int]
 ) -> None:
     """Of different length, each with noise of its own."""
-    prompts = ['a red cat says "hi"', SOURCE]
+    prompts, size = ['a red cat says "hi"', SOURCE], fitting(its, size)
     start = torch.cat([its.noise(seed, size) for seed in (5, 6)])
     options = {"num_inference_steps": 3, "width": size[0], "height": size[1]}
     expected = TINY[named].own(its.backbone.pipeline, prompts, start, guidance, options)
@@ -78,7 +93,7 @@ def test_guidance_and_prompt_matter(its: Editor) -> None:
 
 
 def test_a_compensated_reconstruction_is_exact(its: Editor) -> None:
-    inversion = inverted(its, steps=4)
+    inversion = inverted(its, steps=4, text_ratio=0.0)
     assert its.reconstruct(inversion).latent_error <= 1e-5
     assert its.reconstruct(inversion, compensate=False).latent_error > 1e-4
 
@@ -114,8 +129,9 @@ def controlled(its: Editor, control: Any, prompts: tuple[str, str]) -> Any:
     return dict(raw), dict(seen), (out - plain).flatten(1).abs().amax(1)
 
 
-def test_a_text_control_changes_the_mapped_rows_alone(its: Editor) -> None:
+def test_a_text_control_changes_the_mapped_rows_alone(its: Editor, named: str) -> None:
     """In every block, the target's text rows that have a partner, and nothing else."""
+    needs(named, "modulated text")
     source, target = its.backbone.embed(SOURCE), its.backbone.embed(TARGETS[0])
     rows = text_map(source.segments, target.segments, target.length)
     control = TextControl(padding=True)
@@ -138,7 +154,8 @@ def test_a_text_control_changes_the_mapped_rows_alone(its: Editor) -> None:
     assert moved[0] == 0 and moved[1] > 1e-4 and moved[2] == 0
 
 
-def test_a_text_control_between_equal_prompts_changes_nothing(its: Editor) -> None:
+def test_a_text_control_between_equal_prompts_changes_nothing(its: Editor, named: str) -> None:
+    needs(named, "modulated text")
     *_, moved = controlled(its, TextControl(padding=True), (SOURCE, SOURCE))
     assert moved.max() <= 1e-6
 
@@ -158,7 +175,7 @@ def test_attention_injected_everywhere_gives_the_source(
     target = its.backbone.embed(TARGETS[0])
     text = target.tensors[name]
     swapped = replace(target, tensors=source.tensors | {name: text})
-    inversion = inverted(its, steps=3, invert_guidance=guidance)
+    inversion = inverted(its, steps=3, invert_guidance=guidance, text_ratio=0.0)
     monkeypatch.setattr(its, "embed", lambda _prompt: swapped)
     settings = {"text_ratio": 0.0, "attention_ratio": 1.0, "attention_tokens": "all"}
     settings |= {"guidance": guidance, "compensate": "both"}
@@ -211,10 +228,11 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tens
     return called
 
 
-def test_compared_features_are_those_of_attention(its: Editor, attended: Any) -> None:
+def test_compared_features_are_those_of_attention(its: Editor, named: str, attended: Any) -> None:
     """Queries and keys, normalised and turned; and what is found by them is the model's own mean
     attention from image tokens to the prompt's rows, masks included.
     """
+    needs(named, "joint attention")
     backbone: Any = its.backbone
     sites = {each.name: each for each in backbone.sites() if each.compared is not None}
     prompt, features = backbone.embed(SOURCE), Features()
@@ -258,6 +276,26 @@ def test_compared_features_are_those_of_attention(its: Editor, attended: Any) ->
 
 
 # Every method
+
+
+@pytest.mark.parametrize(
+    ("feature", "name", "settings"),
+    [
+        ("modulated text", "ftedit", {}),
+        ("modulated text", "ftedit", {"text_ratio": 0.0, "text_words": {"red": 0.5}}),
+        ("modulated text", "ftedit-reference", {}),
+        ("joint attention", "consistedit", {}),
+    ],
+)
+def test_what_a_family_lacks_is_refused_by_name(
+    its: Editor, named: str, feature: Feature, name: str, settings: dict[str, Any]
+) -> None:
+    """And what it has is not; without the text control nothing is."""
+    facts = FAMILIES[TINY[named].family]
+    refusal = pytest.raises(InputError, match=f"{name} needs {feature}, which {facts.title} lacks")
+    with refusal if feature in facts.lacks else nullcontext():
+        method(name, **settings).check_model(its.backbone)
+    method("ftedit", text_ratio=0.0).check_model(its.backbone)
 
 
 @pytest.mark.parametrize("name", METHODS)

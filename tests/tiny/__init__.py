@@ -5,7 +5,17 @@ A file for each family, with its entries of `TINY`.
 
 from __future__ import annotations
 
-from tiny import flux, hunyuan_image, longcat_image, lumina2, ovis_image, qwen_image, sd3, z_image
+from tiny import (
+    flux,
+    hunyuan_image,
+    longcat_image,
+    lumina2,
+    ovis_image,
+    qwen_image,
+    sana,
+    sd3,
+    z_image,
+)
 from tiny.parts import Tiny
 
 FAMILIES = (
@@ -17,5 +27,6 @@ FAMILIES = (
     ovis_image,
     hunyuan_image,
     lumina2,
+    sana,
 )
 TINY: dict[str, Tiny] = {name: tiny for family in FAMILIES for name, tiny in family.TINY.items()}
