@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from counterflow.backbones.base import Site, stacked
 from counterflow.backbones.families import FAMILIES, Feature
@@ -29,7 +29,7 @@ from tiny import TINY
 from tools import MOVING, SCENE, SOURCE, TARGETS, distance, hooks, inverted, mapped, noise, watched
 
 HERE = Step(1, 4, 0.7)
-sizes = pytest.mark.parametrize("size", [(64, 64), (96, 48)], ids=str)
+shapes = pytest.mark.parametrize("shape", ["square", "wide"])
 guidances = pytest.mark.parametrize("guidance", [1.0, 3.5], ids=str)
 
 
@@ -39,21 +39,15 @@ def needs(named: str, feature: Feature) -> None:
         pytest.skip(f"{named} lacks {feature}")
 
 
-def fitting(its: Editor, size: tuple[int, int]) -> tuple[int, int]:
-    """The next larger size that the model takes."""
-    multiple = its.backbone.multiple
-    return -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
-
-
 # The model's own pipeline
 
 
-@sizes
+@shapes
 @guidances
 def test_without_control_it_generates_what_its_pipeline_does(
-    its: Editor, named: str, guidance: float, size: tuple[int, int]
+    its: Editor, named: str, guidance: float, shape: str
 ) -> None:
-    size = fitting(its, size)
+    size = TINY[named].wide if shape == "wide" else (64, 64)
     start = its.noise(5, size)
     options = {"num_inference_steps": 4, "width": size[0], "height": size[1]}
     expected = TINY[named].own(its.backbone.pipeline, [SOURCE], start, guidance, options)
@@ -62,13 +56,14 @@ def test_without_control_it_generates_what_its_pipeline_does(
     assert distance(made[-1], start) > 0.1
 
 
-@sizes
+@shapes
 @guidances
 def test_two_prompts_in_a_batch_are_its_pipelines_two(
-    its: Editor, named: str, guidance: float, size: tuple[int, int]
+    its: Editor, named: str, guidance: float, shape: str
 ) -> None:
     """Of different length, each with noise of its own."""
-    prompts, size = ['a red cat says "hi"', SOURCE], fitting(its, size)
+    prompts = ['a red cat says "hi"', SOURCE]
+    size = TINY[named].wide if shape == "wide" else (64, 64)
     start = torch.cat([its.noise(seed, size) for seed in (5, 6)])
     options = {"num_inference_steps": 3, "width": size[0], "height": size[1]}
     expected = TINY[named].own(its.backbone.pipeline, prompts, start, guidance, options)
@@ -106,8 +101,8 @@ def controlled(its: Editor, control: Any, prompts: tuple[str, str]) -> Any:
     source, target = map(backbone.embed, prompts)
     both = stacked([source, target, its.negative])
     x = noise(its, 3).expand(3, -1, -1, -1)
-    modules: dict[str, nn.Module] = {
-        site.name: site.module
+    modules = {
+        site.name: site
         for site in backbone.sites()
         if (site.stream, site.part) == ("text", "modulated")
     }
@@ -171,10 +166,9 @@ def test_attention_injected_everywhere_gives_the_source(
     """Where only the text stream is another: what else a prompt decides (a pooled vector, a mask)
     is the source's. Another site left out, it does not.
     """
-    source, name = its.backbone.embed(SOURCE), TINY[named].text
-    target = its.backbone.embed(TARGETS[0])
-    text = target.tensors[name]
-    swapped = replace(target, tensors=source.tensors | {name: text})
+    source, target = its.backbone.embed(SOURCE), its.backbone.embed(TARGETS[0])
+    text = {name: target.tensors[name] for name in TINY[named].text}
+    swapped = replace(target, tensors=source.tensors | text)
     inversion = inverted(its, steps=3, invert_guidance=guidance, text_ratio=0.0)
     monkeypatch.setattr(its, "embed", lambda _prompt: swapped)
     settings = {"text_ratio": 0.0, "attention_ratio": 1.0, "attention_tokens": "all"}
@@ -237,7 +231,9 @@ def test_compared_features_are_those_of_attention(its: Editor, named: str, atten
     sites = {each.name: each for each in backbone.sites() if each.compared is not None}
     prompt, features = backbone.embed(SOURCE), Features()
     attended.clear()  # of the text encoders
-    x = torch.randn(1, *backbone.latent_shape((128, 64)))  # 32 tokens: Z-Image adds none
+    size = TINY[named].looked
+    image = size[0] * size[1] // backbone.multiple**2
+    x = torch.randn(1, *backbone.latent_shape(size))
     with watched({name: site.module for name, site in sites.items()}) as seen:
         backbone.velocity(x, HERE.sigma, prompt)
     for name, output in seen:
@@ -246,7 +242,7 @@ def test_compared_features_are_those_of_attention(its: Editor, named: str, atten
     def at(name: str, there: Tensor) -> int | None:
         """The first row of a site's features in those of a call, zeros that fill them left out."""
         mine, rows = sites[name].compared(features.get(HERE, sites[name])), there.shape[2]
-        mine = mine[:, :, : max(rows - 32, 32)]
+        mine = mine[:, :, : max(rows - image, image)]
         count = mine.shape[2]
         if mine.shape[1] != there.shape[1] or rows <= count:
             return None
@@ -262,12 +258,12 @@ def test_compared_features_are_those_of_attention(its: Editor, named: str, atten
             if None not in (places := [at(n, call["qk".index(n[-1])]) for n in names])
         ]
         assert len(calls) == 1, block
-        (query, key, mask), (image, _, _, text) = calls[0]
+        (query, key, mask), (first, _, _, text) = calls[0]
         logits = query @ key.mT * query.shape[-1] ** -0.5
         if mask is not None:
             logits = logits.masked_fill(~mask, -torch.inf)
-        end = text + min(prompt.length, key.shape[2] - 32)
-        shares = logits.softmax(-1)[0, :, image : image + 32, text:end]
+        end = text + min(prompt.length, key.shape[2] - image)
+        shares = logits.softmax(-1)[0, :, first : first + image, text:end]
         total.append(shares.mean(0))
     mine = attention_to_text(backbone.sites(), features, HERE, prompt.attended)
     expected = torch.stack(total).mean(0)

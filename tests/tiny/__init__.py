@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tiny import (
     flux,
+    hidream,
     hunyuan_image,
     longcat_image,
     lumina2,
@@ -28,5 +29,6 @@ FAMILIES = (
     hunyuan_image,
     lumina2,
     sana,
+    hidream,
 )
 TINY: dict[str, Tiny] = {name: tiny for family in FAMILIES for name, tiny in family.TINY.items()}

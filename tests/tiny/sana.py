@@ -71,4 +71,4 @@ def sana_own(
     ).images
 
 
-TINY = {"sana": Tiny("sana", sana, sana_own)}
+TINY = {"sana": Tiny("sana", sana, sana_own, wide=(96, 64))}

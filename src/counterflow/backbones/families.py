@@ -146,6 +146,17 @@ FAMILIES: dict[str, Family] = {
         ),
         lacks=("modulated text", "joint attention"),
     ),
+    "hidream": Family(
+        "HiDream-I1",
+        "HiDreamImagePipeline",
+        "counterflow.backbones.hidream:HiDream",
+        ("classifier-free",),
+        (
+            Checkpoint("HiDream-ai/HiDream-I1-Full", "mit"),
+            Checkpoint("HiDream-ai/HiDream-I1-Dev", "mit", 28),
+            Checkpoint("HiDream-ai/HiDream-I1-Fast", "mit", 16),
+        ),
+    ),
 }
 """By the adapter's `family`."""
 

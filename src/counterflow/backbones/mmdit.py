@@ -64,12 +64,18 @@ def single_sites(
                 continue
             module = norm if part == "modulated" else getattr(attention, f"to_{part}")
             fill = length if stream == "text" else None
-            read = partial(_rows, partial(rows, stream), fill)
-            write = partial(_with_rows, partial(rows, stream))
+            read, write = reading(partial(rows, stream), fill)
             name = f"norm_{part}"
             compared = partial(_compared, attention, name, turn, stream) if part in "qk" else None
             sites.append(Site(stream, part, number, module, read, write, compared))
     return sites
+
+
+def reading(
+    rows: Callable[[], Rows], length: int | None = None
+) -> tuple[Callable[[Any], Tensor], Callable[[Any, Tensor], Any]]:
+    """`read` and `write` of a site with some rows of its module's output, filled up to a length."""
+    return partial(_rows, rows, length), partial(_with_rows, rows)
 
 
 def flux_sites(
