@@ -114,7 +114,8 @@ def test_a_picture_keeps_its_scale(its: Editor) -> None:
     latent = backbone.encode(pixels)
     assert latent.shape == (1, *backbone.latent_shape((96, 64)))
     vae = backbone.vae
-    framed = pixels[:, :, None] if type(vae).__name__ == "AutoencoderKLQwenImage" else pixels
+    film = type(vae).__name__ in ("AutoencoderKLQwenImage", "AutoencoderKLWan")
+    framed = pixels[:, :, None] if film else pixels
     with torch.no_grad():
         encoded = vae.encode(framed)
         own = encoded.latent if "latent" in encoded else encoded.latent_dist.mode()

@@ -242,8 +242,8 @@ def test_compared_features_are_those_of_attention(its: Editor, named: str, atten
     def at(name: str, there: Tensor) -> int | None:
         """The first row of a site's features in those of a call, zeros that fill them left out."""
         mine, rows = sites[name].compared(features.get(HERE, sites[name])), there.shape[2]
-        mine = mine[:, :, : max(rows - image, image)]
-        count = mine.shape[2]
+        count = min(mine.shape[2], rows - image if sites[name].stream == "text" else image)
+        mine = mine[:, :, :count]
         if mine.shape[1] != there.shape[1] or rows <= count:
             return None
         near = [n for n in (0, rows - count) if distance(mine, there[:, :, n : n + count]) <= 1e-5]

@@ -6,6 +6,7 @@ A file for each family, with its entries of `TINY`.
 from __future__ import annotations
 
 from tiny import (
+    bria_fibo,
     flux,
     hidream,
     hunyuan_image,
@@ -30,5 +31,6 @@ FAMILIES = (
     lumina2,
     sana,
     hidream,
+    bria_fibo,
 )
 TINY: dict[str, Tiny] = {name: tiny for family in FAMILIES for name, tiny in family.TINY.items()}

@@ -189,5 +189,9 @@ def llama_tokenizer(length: int) -> PreTrainedTokenizerFast:
         single=f"{begin} $A", special_tokens=[(begin, backend.token_to_id(begin))]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token=begin, eos_token="<|im_end|>", model_max_length=length
+        tokenizer_object=backend,
+        bos_token=begin,
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        model_max_length=length,
     )

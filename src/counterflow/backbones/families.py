@@ -157,6 +157,13 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("HiDream-ai/HiDream-I1-Fast", "mit", 16),
         ),
     ),
+    "bria-fibo": Family(
+        "Bria FIBO",
+        "BriaFiboPipeline",
+        "counterflow.backbones.bria_fibo:BriaFibo",
+        ("classifier-free",),
+        (Checkpoint("briaai/FIBO", "bria-fibo"),),
+    ),
 }
 """By the adapter's `family`."""
 

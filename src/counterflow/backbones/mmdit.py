@@ -28,19 +28,28 @@ def unturned(heads: Tensor, stream: Stream) -> Tensor:
     return heads
 
 
-def joint_sites(number: int, norm: nn.Module, attention: Any, turn: Turn = unturned) -> list[Site]:
+def joint_sites(
+    number: int,
+    norm: nn.Module,
+    attention: Any,
+    turn: Turn = unturned,
+    length: int | None = None,
+) -> list[Site]:
     """The sites of a block that has a stream each for text and image.
 
-    `norm` makes the modulated text features, alone or as the first of several outputs.
+    `norm` makes the modulated text features, alone or as the first of several outputs. Where text
+    is of different length, zeros fill its features up to `length` rows.
     """
-    sites = [Site("text", "modulated", number, norm, first, with_first)]
+    text = reading(lambda: slice(None), length)
+    sites = [Site("text", "modulated", number, norm, *text)]
     for part in ATTENTION:
         for stream in STREAMS:
             image = stream == "image"
             module = getattr(attention, f"to_{part}" if image else f"add_{part}_proj")
             name = f"norm_{part}" if image else f"norm_added_{part}"
             compared = None if part == "v" else partial(_compared, attention, name, turn, stream)
-            sites.append(Site(stream, part, number, module, compared=compared))
+            own = (first, with_first) if image else text
+            sites.append(Site(stream, part, number, module, *own, compared))
     return sites
 
 
@@ -83,13 +92,14 @@ def flux_sites(
     single: Sequence[Any],
     rows: Callable[[Stream], slice],
     turn: Turn,
+    length: int | None = None,
 ) -> list[Site]:
     """The sites of blocks named as FLUX.1's: with two streams, then with one of both."""
     sites: list[Site] = []
     for n, block in enumerate(double):
-        sites += joint_sites(n, block.norm1_context, block.attn, turn)
+        sites += joint_sites(n, block.norm1_context, block.attn, turn, length)
     for n, block in enumerate(single, len(double)):
-        sites += single_sites(n, block.norm, block.attn, rows, turn)
+        sites += single_sites(n, block.norm, block.attn, rows, turn, length)
     return sites
 
 

@@ -55,6 +55,30 @@ class ScaledAutoencoder:
         return picture.float().contiguous()  # type: ignore[no-any-return]
 
 
+class FrameAutoencoder:
+    """An autoencoder of videos, for one frame; latents are `(z - mean) / spread` by channel."""
+
+    def __init__(self, vae: Any) -> None:
+        self.vae = vae
+        self.mean, self.spread = (
+            torch.tensor(each, device=vae.device).reshape(1, -1, 1, 1)
+            for each in (vae.config.latents_mean, vae.config.latents_std)
+        )
+
+    @torch.no_grad()
+    def encode(self, picture: Tensor) -> Latent:
+        """The mode of the encoder's distribution, in the model's units."""
+        picture = picture.to(self.vae.device, self.vae.dtype)
+        latent = self.vae.encode(picture[:, :, None]).latent_dist.mode()[:, :, 0].float()
+        return (latent - self.mean) / self.spread  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def decode(self, latent: Latent) -> Tensor:
+        """The decoder's picture, unclipped."""
+        latent = (latent * self.spread + self.mean).to(self.vae.device, self.vae.dtype)
+        return self.vae.decode(latent[:, :, None], return_dict=False)[0][:, :, 0].float()  # type: ignore[no-any-return]
+
+
 class PipelineAdapter:
     """A loaded pipeline with its parts, and what most families do in the same way."""
 

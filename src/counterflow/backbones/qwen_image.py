@@ -16,36 +16,12 @@ from torch import Tensor, nn
 from counterflow.backbones import mmdit
 from counterflow.backbones.base import Block, Conditioning, Guidance, Site, Stream
 from counterflow.backbones.guidance import Rescaled
-from counterflow.backbones.pipelines import PipelineAdapter
+from counterflow.backbones.pipelines import FrameAutoencoder, PipelineAdapter
 from counterflow.flow import Latent
 from counterflow.prompts import tokenize_inside, unknown_words
 
 LENGTH = 512
 """Most rows of text that the pipeline uses by default."""
-
-
-class FrameAutoencoder:
-    """An autoencoder of videos, for one frame; latents are `(z - mean) / spread` by channel."""
-
-    def __init__(self, vae: Any) -> None:
-        self.vae = vae
-        self.mean, self.spread = (
-            torch.tensor(each, device=vae.device).reshape(1, -1, 1, 1)
-            for each in (vae.config.latents_mean, vae.config.latents_std)
-        )
-
-    @torch.no_grad()
-    def encode(self, picture: Tensor) -> Latent:
-        """The mode of the encoder's distribution, in the model's units."""
-        picture = picture.to(self.vae.device, self.vae.dtype)
-        latent = self.vae.encode(picture[:, :, None]).latent_dist.mode()[:, :, 0].float()
-        return (latent - self.mean) / self.spread  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def decode(self, latent: Latent) -> Tensor:
-        """The decoder's picture, unclipped."""
-        latent = (latent * self.spread + self.mean).to(self.vae.device, self.vae.dtype)
-        return self.vae.decode(latent[:, :, None], return_dict=False)[0][:, :, 0].float()  # type: ignore[no-any-return]
 
 
 class QwenImage(PipelineAdapter):
