@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from counterflow.backbones.base import Site, stacked
+from counterflow.backbones.families import FAMILIES, Feature
 from counterflow.controls.align import text_map
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Part, attach
@@ -27,7 +29,7 @@ from tiny import TINY
 from tools import MOVING, SCENE, SOURCE, TARGETS, distance, hooks, inverted, mapped, noise, watched
 
 HERE = Step(1, 4, 0.7)
-sizes = pytest.mark.parametrize("size", [(64, 64), (96, 48)], ids=str)
+shapes = pytest.mark.parametrize("shape", ["square", "wide"])
 guidances = pytest.mark.parametrize("guidance", [1.0, 3.5], ids=str)
 
 
@@ -37,15 +39,21 @@ def fitting(its: Editor, size: tuple[int, int]) -> tuple[int, int]:
     return -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
 
 
+def needs(named: str, feature: Feature) -> None:
+    """Skip a family without a feature: what needs it is refused, which has a test of its own."""
+    if feature in FAMILIES[TINY[named].family].lacks:
+        pytest.skip(f"{named} lacks {feature}")
+
+
 # The model's own pipeline
 
 
-@sizes
+@shapes
 @guidances
 def test_without_control_it_generates_what_its_pipeline_does(
-    its: Editor, named: str, guidance: float, size: tuple[int, int]
+    its: Editor, named: str, guidance: float, shape: str
 ) -> None:
-    size = fitting(its, size)
+    size = fitting(its, TINY[named].wide if shape == "wide" else (64, 64))
     start = its.noise(5, size)
     options = {"num_inference_steps": 4, "width": size[0], "height": size[1]}
     expected = TINY[named].own(its.backbone.pipeline, [SOURCE], start, guidance, options)
@@ -54,13 +62,14 @@ def test_without_control_it_generates_what_its_pipeline_does(
     assert distance(made[-1], start) > 0.1
 
 
-@sizes
+@shapes
 @guidances
 def test_two_prompts_in_a_batch_are_its_pipelines_two(
-    its: Editor, named: str, guidance: float, size: tuple[int, int]
+    its: Editor, named: str, guidance: float, shape: str
 ) -> None:
     """Of different length, each with noise of its own."""
-    prompts, size = ['a red cat says "hi"', SOURCE], fitting(its, size)
+    prompts = ['a red cat says "hi"', SOURCE]
+    size = fitting(its, TINY[named].wide if shape == "wide" else (64, 64))
     start = torch.cat([its.noise(seed, size) for seed in (5, 6)])
     options = {"num_inference_steps": 3, "width": size[0], "height": size[1]}
     expected = TINY[named].own(its.backbone.pipeline, prompts, start, guidance, options)
@@ -85,7 +94,7 @@ def test_guidance_and_prompt_matter(its: Editor) -> None:
 
 
 def test_a_compensated_reconstruction_is_exact(its: Editor) -> None:
-    inversion = inverted(its, steps=4)
+    inversion = inverted(its, steps=4, text_ratio=0.0)
     assert its.reconstruct(inversion).latent_error <= 1e-5
     assert its.reconstruct(inversion, compensate=False).latent_error > 1e-4
 
@@ -98,8 +107,8 @@ def controlled(its: Editor, control: Any, prompts: tuple[str, str]) -> Any:
     source, target = map(backbone.embed, prompts)
     both = stacked([source, target, its.negative])
     x = noise(its, 3).expand(3, -1, -1, -1)
-    modules: dict[str, nn.Module] = {
-        site.name: site.module
+    modules = {
+        site.name: site
         for site in backbone.sites()
         if (site.stream, site.part) == ("text", "modulated")
     }
@@ -121,8 +130,9 @@ def controlled(its: Editor, control: Any, prompts: tuple[str, str]) -> Any:
     return dict(raw), dict(seen), (out - plain).flatten(1).abs().amax(1)
 
 
-def test_a_text_control_changes_the_mapped_rows_alone(its: Editor) -> None:
+def test_a_text_control_changes_the_mapped_rows_alone(its: Editor, named: str) -> None:
     """In every block, the target's text rows that have a partner, and nothing else."""
+    needs(named, "modulated text")
     source, target = its.backbone.embed(SOURCE), its.backbone.embed(TARGETS[0])
     rows = text_map(source.segments, target.segments, target.length)
     control = TextControl(padding=True)
@@ -144,7 +154,8 @@ def test_a_text_control_changes_the_mapped_rows_alone(its: Editor) -> None:
     assert moved[0] == 0 and moved[1] > 1e-4 and moved[2] == 0
 
 
-def test_a_text_control_between_equal_prompts_changes_nothing(its: Editor) -> None:
+def test_a_text_control_between_equal_prompts_changes_nothing(its: Editor, named: str) -> None:
+    needs(named, "modulated text")
     *_, moved = controlled(its, TextControl(padding=True), (SOURCE, SOURCE))
     assert moved.max() <= 1e-6
 
@@ -160,11 +171,10 @@ def test_attention_injected_everywhere_gives_the_source(
     """Where only the text stream is another: what else a prompt decides (a pooled vector, a mask)
     is the source's. Another site left out, it does not.
     """
-    source, name = its.backbone.embed(SOURCE), TINY[named].text
-    target = its.backbone.embed(TARGETS[0])
-    text = target.tensors[name]
-    swapped = replace(target, tensors=source.tensors | {name: text})
-    inversion = inverted(its, steps=3, invert_guidance=guidance)
+    source, target = its.backbone.embed(SOURCE), its.backbone.embed(TARGETS[0])
+    text = {name: target.tensors[name] for name in TINY[named].text}
+    swapped = replace(target, tensors=source.tensors | text)
+    inversion = inverted(its, steps=3, invert_guidance=guidance, text_ratio=0.0)
     monkeypatch.setattr(its, "embed", lambda _prompt: swapped)
     settings = {"text_ratio": 0.0, "attention_ratio": 1.0, "attention_tokens": "all"}
     settings |= {"guidance": guidance, "compensate": "both"}
@@ -217,15 +227,18 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tens
     return called
 
 
-def test_compared_features_are_those_of_attention(its: Editor, attended: Any) -> None:
+def test_compared_features_are_those_of_attention(its: Editor, named: str, attended: Any) -> None:
     """Queries and keys, normalised and turned; and what is found by them is the model's own mean
     attention from image tokens to the prompt's rows, masks included.
     """
+    needs(named, "joint attention")
     backbone: Any = its.backbone
     sites = {each.name: each for each in backbone.sites() if each.compared is not None}
     prompt, features = backbone.embed(SOURCE), Features()
     attended.clear()  # of the text encoders
-    x = torch.randn(1, *backbone.latent_shape((128, 64)))  # 32 tokens: Z-Image adds none
+    size = TINY[named].looked
+    image = size[0] * size[1] // backbone.multiple**2
+    x = torch.randn(1, *backbone.latent_shape(size))
     with watched({name: site.module for name, site in sites.items()}) as seen:
         backbone.velocity(x, HERE.sigma, prompt)
     for name, output in seen:
@@ -234,9 +247,9 @@ def test_compared_features_are_those_of_attention(its: Editor, attended: Any) ->
     def at(name: str, there: Tensor) -> int | None:
         """The first row of a site's features in those of a call, zeros that fill them left out."""
         mine, rows = sites[name].compared(features.get(HERE, sites[name])), there.shape[2]
-        mine = mine[:, :, : max(rows - 32, 32)]
-        count = mine.shape[2]
-        if mine.shape[1] != there.shape[1] or rows < count:
+        count = min(mine.shape[2], rows - image if sites[name].stream == "text" else image)
+        mine = mine[:, :, :count]
+        if mine.shape[1] != there.shape[1] or not 0 < count <= rows:
             return None
         near = [n for n in (0, rows - count) if distance(mine, there[:, :, n : n + count]) <= 1e-5]
         return near[0] if near else None
@@ -250,13 +263,13 @@ def test_compared_features_are_those_of_attention(its: Editor, attended: Any) ->
             if None not in (places := [at(n, call["qk".index(n[-1])]) for n in names])
         ]
         assert len(calls) == 1, block
-        (query, key, mask), (image, _, text) = calls[0]
+        (query, key, mask), (first, _, text) = calls[0]
         assert any(at(f"{block}.text.q", call[0]) is not None for call in attended)
         logits = query @ key.mT * query.shape[-1] ** -0.5
         if mask is not None:
             logits = logits.masked_fill(~mask, -torch.inf)
-        end = text + min(prompt.length, key.shape[2] - 32)
-        shares = logits.softmax(-1)[0, :, image : image + 32, text:end]
+        end = text + min(prompt.length, key.shape[2] - image)
+        shares = logits.softmax(-1)[0, :, first : first + image, text:end]
         total.append(shares.mean(0))
     mine = attention_to_text(backbone.sites(), features, HERE, prompt.attended)
     expected = torch.stack(total).mean(0)
@@ -265,6 +278,26 @@ def test_compared_features_are_those_of_attention(its: Editor, attended: Any) ->
 
 
 # Every method
+
+
+@pytest.mark.parametrize(
+    ("feature", "name", "settings"),
+    [
+        ("modulated text", "ftedit", {}),
+        ("modulated text", "ftedit", {"text_ratio": 0.0, "text_words": {"red": 0.5}}),
+        ("modulated text", "ftedit-reference", {}),
+        ("joint attention", "consistedit", {}),
+    ],
+)
+def test_what_a_family_lacks_is_refused_by_name(
+    its: Editor, named: str, feature: Feature, name: str, settings: dict[str, Any]
+) -> None:
+    """And what it has is not; without the text control nothing is."""
+    facts = FAMILIES[TINY[named].family]
+    refusal = pytest.raises(InputError, match=f"{name} needs {feature}, which {facts.title} lacks")
+    with refusal if feature in facts.lacks else nullcontext():
+        method(name, **settings).check_model(its.backbone)
+    method("ftedit", text_ratio=0.0).check_model(its.backbone)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -17,7 +17,8 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 SHAPES = {f"toybox.{name}" for name in ("board", "scenery", "creature", "things")}
 TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
 GROUND = {"errors", "writing", "progress", "kinds", "settings", "flow", "images", "prompts"}
-BELOW_METHODS = GROUND | {"backbones.base", "backbones.hooks", "solvers", "controls"}
+MODELS = {"backbones.families", "backbones.base", "backbones.hooks"}
+BELOW_METHODS = GROUND | MODELS | {"solvers", "controls"}
 BELOW_EDIT = BELOW_METHODS | {"backbones", "methods"}
 BELOW_BENCH = BELOW_EDIT | TOYBOX | {"toybox.judge", "edit", "trust", "metrics", "sheet"}
 BENCH_STORE = {f"bench.{name}" for name in ("figures", "stats", "sets", "results")}
@@ -47,7 +48,8 @@ ROOMS: dict[str, set[str]] = {
     "toybox.train": {"errors", "flow", "prompts", "backbones", "toybox.judge"} | TOYBOX,
     "backbones.base": GROUND,
     "backbones.hooks": GROUND | {"backbones.base"},
-    "backbones": GROUND | {"backbones.base", "backbones.hooks", "toybox"},
+    "backbones.families": set(),
+    "backbones": GROUND | MODELS | {"toybox"},
     "solvers": {"errors", "flow"},
     "controls": GROUND | {"backbones.base", "backbones.hooks"},
     "methods": BELOW_METHODS,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from counterflow.backbones.base import Site
 from counterflow.controls.align import text_map
 from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
@@ -84,15 +86,20 @@ def hooks(backbone: Any) -> int:
 
 
 @contextmanager
-def watched(modules: dict[str, nn.Module]) -> Iterator[list[tuple[str, Any]]]:
-    """Outputs of modules, in the order of their calls, as they are when our hook comes."""
+def watched(modules: Mapping[str, nn.Module | Site]) -> Iterator[list[tuple[str, Any]]]:
+    """Outputs of modules, in the order of their calls, as they are when our hook comes; what
+    enters them at sites that are so.
+    """
     seen: list[tuple[str, Any]] = []
-    handles = [
-        module.register_forward_hook(
-            lambda _module, _inputs, output, name=name: seen.append((name, output))
-        )
-        for name, module in modules.items()
-    ]
+    handles = []
+    for name, each in modules.items():
+        module = each.module if isinstance(each, Site) else each
+        if isinstance(each, Site) and each.entering is not None:
+            hook = partial(lambda name, place, _m, args: seen.append((name, args[place])), name)
+            handles.append(module.register_forward_pre_hook(partial(hook, each.entering)))
+        else:
+            hook = partial(lambda name, _m, _inputs, output: seen.append((name, output)), name)
+            handles.append(module.register_forward_hook(hook))
     try:
         yield seen
     finally:

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 from transformers import (
     Gemma2Config,
     Gemma2Model,
     GemmaTokenizer,
+    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
@@ -24,6 +25,7 @@ from transformers import (
     Qwen3VLConfig,
 )
 
+from counterflow.backbones.base import Conditioning
 from counterflow.backbones.mmdit import pack, unpack
 from counterflow.toybox.captions import caption
 from counterflow.toybox.scene import sample
@@ -41,8 +43,21 @@ class Tiny:
     own: Own = field(repr=False)
     forwards: int = 2
     """For a guided velocity."""
-    text: str = "encoder_hidden_states"
-    """Name of the conditioning's tensor that is the text stream."""
+    text: tuple[str, ...] = ("encoder_hidden_states",)
+    """Names of the conditioning's tensors that are the text stream, one after another."""
+    wide: tuple[int, int] = (96, 48)
+    """A size that its pipeline keeps, and that is not square."""
+    looked: tuple[int, int] = (128, 64)
+    """A size at which it fills nothing up."""
+
+    def row(self, conditioning: Conditioning, row: int) -> Tensor:
+        """What the network gets in a row of the text stream, to be read or changed."""
+        for name in self.text:
+            features = conditioning.tensors[name][0]
+            if row < len(features):
+                return features[row]
+            row -= len(features)
+        return torch.empty(0)
 
 
 @cache
@@ -226,3 +241,19 @@ def gemma(tokenizer: GemmaTokenizer) -> Gemma2Model:
         pad_token_id=tokenizer.pad_token_id,
     )
     return Gemma2Model(config)
+
+
+def llama_tokenizer(length: int) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of Llama 3's kind, which begins every text with a token."""
+    backend = Tokenizer.from_str(qwen_tokenizer(length)._tokenizer.to_str())
+    begin = "<|im_start|>"
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, backend.token_to_id(begin))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=begin,
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        model_max_length=length,
+    )

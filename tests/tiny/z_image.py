@@ -53,4 +53,4 @@ def z_image_own(
     ).images
 
 
-TINY = {"z-image": Tiny("z-image", z_image, z_image_own, text="cap_feats")}
+TINY = {"z-image": Tiny("z-image", z_image, z_image_own, text=("cap_feats",))}

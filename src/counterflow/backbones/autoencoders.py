@@ -42,7 +42,9 @@ class ScaledAutoencoder:
     def encode(self, picture: Tensor) -> Latent:
         """The mode of the encoder's distribution, in the model's units."""
         picture = picture.to(self.device, self.vae.dtype)
-        return self.scaled(self.vae.encode(picture).latent_dist.mode().float().contiguous())
+        encoded = self.vae.encode(picture)  # of a deep autoencoder, no distribution
+        latent = encoded.latent if "latent" in encoded else encoded.latent_dist.mode()
+        return self.scaled(latent.float().contiguous())
 
     @torch.no_grad()
     def decode(self, latent: Latent) -> Tensor:

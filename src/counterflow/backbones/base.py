@@ -39,6 +39,9 @@ class Site:
     write: Callable[[Any, Tensor], Any] = field(repr=False, default=lambda output, value: value)
     compared: Callable[[Tensor], Tensor] | None = field(repr=False, default=None)
     """For q and k, the features as attention compares them, `[batch, heads, tokens, width]`."""
+    entering: int | None = None
+    """Where the features are those that enter the module, not its output: which of its positional
+    arguments. They are exchanged before it is called."""
 
     @property
     def name(self) -> str:

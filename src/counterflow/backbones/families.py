@@ -12,6 +12,11 @@ GuidanceForm = Literal["classifier-free", "embedded", "rescaled"]
 """`embedded`: the model is told the scale, in one forward. `rescaled`: classifier-free, and then as
 long as the conditional velocity, token by token or row by row."""
 
+Feature = Literal["modulated text", "joint attention"]
+"""What some families have and others not. `modulated text`: features of the text after the adaptive
+LayerNorm, which FTEdit's text control holds. `joint attention`: text and image attend to each other
+in one attention, by which words are found in the picture."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -38,10 +43,13 @@ class Family:
     checkpoints: tuple[Checkpoint, ...]
     unused: tuple[str, ...] = ()
     """Components of the pipeline that nothing here needs; they are not loaded."""
+    lacks: tuple[Feature, ...] = ()
+    """What its architecture does not have; methods that need it refuse its models."""
 
 
 STABILITY = "stabilityai-ai-community"
 APACHE = "apache-2.0"
+NSCL = "nscl-v2-custom"
 HUNYUAN = "tencent-hunyuan-community"
 FLUX_DEV = "flux-1-dev-non-commercial-license"
 FLUX2_DEV = "flux-dev-non-commercial-license"
@@ -186,6 +194,36 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("baidu/ERNIE-Image", APACHE),
             Checkpoint("baidu/ERNIE-Image-Turbo", APACHE, 8),
         ),
+    ),
+    "sana": Family(
+        "Sana",
+        "SanaPipeline",
+        "counterflow.backbones.sana:Sana",
+        ("classifier-free",),
+        (
+            Checkpoint("Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers", NSCL),
+            Checkpoint("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers", NSCL),
+            Checkpoint("Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers", NSCL),
+        ),
+        lacks=("modulated text", "joint attention"),
+    ),
+    "hidream": Family(
+        "HiDream-I1",
+        "HiDreamImagePipeline",
+        "counterflow.backbones.hidream:HiDream",
+        ("classifier-free",),
+        (
+            Checkpoint("HiDream-ai/HiDream-I1-Full", "mit"),
+            Checkpoint("HiDream-ai/HiDream-I1-Dev", "mit", 28),
+            Checkpoint("HiDream-ai/HiDream-I1-Fast", "mit", 16),
+        ),
+    ),
+    "bria-fibo": Family(
+        "Bria FIBO",
+        "BriaFiboPipeline",
+        "counterflow.backbones.bria_fibo:BriaFibo",
+        ("classifier-free",),
+        (Checkpoint("briaai/FIBO", "bria-fibo"),),
     ),
 }
 """By the adapter's `family`."""

@@ -40,6 +40,9 @@ def hooked(sites: Sequence[Site], act: Act) -> Iterator[None]:
                 acts = _acts[int(getattr(site.module, NUMBER))]
                 acts.append(here)
                 undo.append(partial(acts.remove, here))
+            elif site.entering is not None:
+                hook = _entering_hook(here, site.entering)
+                undo.append(site.module.register_forward_pre_hook(hook).remove)
             else:
                 undo.append(site.module.register_forward_hook(_forward_hook(here)).remove)
         yield
@@ -65,6 +68,10 @@ def _forward_hook(here: Callable[[Any], Any]) -> Any:
     return lambda _module, _inputs, output: here(output)
 
 
+def _entering_hook(here: Callable[[Any], Any], place: int) -> Any:
+    return lambda _module, args: (*args[:place], here(args[place]), *args[place + 1 :])
+
+
 def compile_blocks(backbone: Backbone, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile the model's blocks, with hooks at their sites; blocks that are alike share the code.
 
@@ -72,10 +79,13 @@ def compile_blocks(backbone: Backbone, backend: str | Callable[..., Any] = "indu
     size. Raises ModelError where `torch.compile` cannot run.
     """
     _check_compiler(backend, backbone.device)
-    for module in {id(site.module): site.module for site in backbone.sites()}.values():
+    for site in {id(site.module): site for site in backbone.sites()}.values():
         # A tensor, as blocks with another number each would have to be compiled each.
-        module.register_buffer(NUMBER, torch.tensor(len(_acts)), persistent=False)
-        module.register_forward_hook(_standing)
+        site.module.register_buffer(NUMBER, torch.tensor(len(_acts)), persistent=False)
+        if site.entering is None:
+            site.module.register_forward_hook(_standing)
+        else:
+            site.module.register_forward_pre_hook(_standing_before(site.entering))
         _acts.append([])
     for block in backbone.blocks():
         for module in block.module.modules():
@@ -94,6 +104,10 @@ def is_compiled(module: nn.Module) -> bool:
 @no_type_check  # a checker's wrapper would be compiled, too
 def _standing(module: Any, _inputs: Any, output: Any) -> None:
     at_site(output[0] if isinstance(output, tuple) else output, getattr(module, NUMBER))
+
+
+def _standing_before(place: int) -> Any:
+    return lambda module, args: at_site(args[place], getattr(module, NUMBER))
 
 
 @torch.library.custom_op(

@@ -29,19 +29,28 @@ def unturned(heads: Tensor, stream: Stream) -> Tensor:
     return heads
 
 
-def joint_sites(number: int, norm: nn.Module, attention: Any, turn: Turn = unturned) -> list[Site]:
+def joint_sites(
+    number: int,
+    norm: nn.Module,
+    attention: Any,
+    turn: Turn = unturned,
+    length: int | None = None,
+) -> list[Site]:
     """The sites of a block that has a stream each for text and image.
 
-    `norm` makes the modulated text features, alone or as the first of several outputs.
+    `norm` makes the modulated text features, alone or as the first of several outputs. Where text
+    is of different length, zeros fill its features up to `length` rows.
     """
-    sites = [Site("text", "modulated", number, norm, first, with_first)]
+    text = reading(lambda: slice(None), length)
+    sites = [Site("text", "modulated", number, norm, *text)]
     for part in ATTENTION:
         for stream in STREAMS:
             image = stream == "image"
             module = getattr(attention, f"to_{part}" if image else f"add_{part}_proj")
             name = f"norm_{part}" if image else f"norm_added_{part}"
             compared = None if part == "v" else partial(_compared, attention, name, turn, stream)
-            sites.append(Site(stream, part, number, module, compared=compared))
+            own = (first, with_first) if image else text
+            sites.append(Site(stream, part, number, module, *own, compared))
     return sites
 
 
@@ -69,12 +78,25 @@ def single_sites(
             module, columns = (norm, ALL) if part == "modulated" else _projection(attention, part)
             fill = length if stream == "text" else None
             swapped = tokens_first and part == "modulated"
-            read = partial(_rows, partial(rows, stream), columns, swapped, fill)
-            write = partial(_with_rows, partial(rows, stream), columns, swapped)
+            read, write = reading(partial(rows, stream), fill, columns, swapped)
             name = f"norm_{part}"
             compared = partial(_compared, attention, name, turn, stream) if part in "qk" else None
             sites.append(Site(stream, part, number, module, read, write, compared))
     return sites
+
+
+def reading(
+    rows: Callable[[], Rows],
+    length: int | None = None,
+    columns: slice = ALL,
+    swapped: bool = False,
+) -> tuple[Callable[[Any], Tensor], Callable[[Any, Tensor], Any]]:
+    """`read` and `write` of a site with some rows of its module's output, filled up to a length.
+
+    `swapped` outputs are `[tokens, batch, width]`.
+    """
+    read = partial(_rows, rows, columns, swapped, length)
+    return read, partial(_with_rows, rows, columns, swapped)
 
 
 def stream_sites(blocks: Sequence[tuple[nn.Module, Any]], length: int, turn: Turn) -> list[Site]:
@@ -106,13 +128,14 @@ def flux_sites(
     single: Sequence[Any],
     rows: Callable[[Stream], slice],
     turn: Turn,
+    length: int | None = None,
 ) -> list[Site]:
     """The sites of blocks named as FLUX.1's: with two streams, then with one of both."""
     sites: list[Site] = []
     for n, block in enumerate(double):
-        sites += joint_sites(n, block.norm1_context, block.attn, turn)
+        sites += joint_sites(n, block.norm1_context, block.attn, turn, length)
     for n, block in enumerate(single, len(double)):
-        sites += single_sites(n, block.norm, block.attn, rows, turn)
+        sites += single_sites(n, block.norm, block.attn, rows, turn, length)
     return sites
 
 

@@ -23,7 +23,7 @@ from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Inverting
 from counterflow.methods.looking import Looking
 from counterflow.methods.run import Run
-from counterflow.methods.shared import check_sites
+from counterflow.methods.shared import check_feature, check_sites
 from counterflow.settings import setting
 from counterflow.solvers.trajectory import Trajectory
 from counterflow.solvers.uniinv import UniInv, clean_end
@@ -47,7 +47,8 @@ class ConsistEdit(Looking):
         return Inverting(self.steps, UniInv(), own=(self.name, self.guidance))
 
     def check_model(self, backbone: Backbone) -> None:
-        """Refuse a model without Q, K and V."""
+        """Refuse a model without Q, K and V, or whose words cannot be found in the picture."""
+        check_feature(backbone, self.name, "joint attention")
         check_sites(backbone, self.name, "image.q", "image.k", "image.v", "text.k")
 
     def controls(self, run: Run, known: Any) -> Sequence[Control]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from counterflow.backbones.base import Conditioning, block_count
+from counterflow.backbones.base import Backbone, Conditioning, block_count
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
 from counterflow.controls.rows import RowMap
@@ -17,6 +17,7 @@ from counterflow.controls.text import TextControl
 from counterflow.kinds import Number, Window
 from counterflow.methods.base import Method
 from counterflow.methods.run import Run
+from counterflow.methods.shared import check_feature
 from counterflow.settings import setting
 
 
@@ -38,6 +39,11 @@ class Published(Method):
     def attention_window(self) -> Window:
         """Steps with V from the source."""
         return self.rounded(self.attention_ratio)
+
+    def check_model(self, backbone: Backbone) -> None:
+        """Refuse a model without the features that the text control holds."""
+        if self.text_ratio:
+            check_feature(backbone, self.name, "modulated text")
 
     def controls(self, run: Run, known: Any) -> Sequence[Control]:
         """Both, as the code has them."""

@@ -8,6 +8,7 @@ from textwrap import shorten
 from typing import Any, cast
 
 from counterflow.backbones.base import ATTENTION, Backbone, Conditioning, block_count
+from counterflow.backbones.families import FAMILIES, Feature
 from counterflow.controls.align import Level, spelled
 from counterflow.controls.attention import AttentionControl
 from counterflow.controls.base import Control
@@ -72,6 +73,14 @@ def check_sites(backbone: Backbone, method: str, *features: str) -> None:
     there = {f"{site.stream}.{site.part}" for site in backbone.sites()}
     if missing := [name for name in features if name not in there]:
         raise InputError(f"{method} needs this model's {', '.join(missing)}, which are not open")
+
+
+def check_feature(backbone: Backbone, method: str, feature: Feature) -> None:
+    """InputError for a model of a family that lacks what a method needs."""
+    family = FAMILIES.get(backbone.family)
+    if family is not None and feature in family.lacks:
+        hint = "; set text_ratio=0, without text_words" if feature == "modulated text" else ""
+        raise InputError(f"{method} needs {feature}, which {family.title} lacks{hint}")
 
 
 @dataclass(frozen=True)
@@ -151,9 +160,8 @@ class Controlled(Method):
 
     def controls(self, run: Run, known: Any) -> Sequence[Control]:
         """Both, as the settings have them."""
-        words = dict(cast("tuple[tuple[str, Window], ...]", self.text_words))
         return (
-            TextControl(self.text_ratio, self.text_blocks, words, self.text_padding),
+            TextControl(self.text_ratio, self.text_blocks, self._windows, self.text_padding),
             AttentionControl(
                 self.attention_ratio,
                 self.attention_parts,
@@ -162,12 +170,18 @@ class Controlled(Method):
             ),
         )
 
+    @property
+    def _windows(self) -> dict[str, Window]:
+        return dict(cast("tuple[tuple[str, Window], ...]", self.text_words))
+
     def row_map(self, source: Conditioning, target: Conditioning) -> RowMap:
         """By token or by word."""
         return row_map(source, target, cast(Level, self.text_level))
 
     def check_model(self, backbone: Backbone) -> None:
-        """Refuse blocks that the model lacks."""
+        """Refuse blocks, or a text control, that the model lacks."""
+        if any(window not in (0, (0, 0)) for window in (self.text_ratio, *self._windows.values())):
+            check_feature(backbone, self.name, "modulated text")
         check_blocks(backbone, {*(self.text_blocks or ()), *(self.attention_blocks or ())})
 
     def check_prompts(self, source: str, target: str) -> None:
