@@ -70,4 +70,4 @@ def ernie_image_own(
     return cells(made, noise)
 
 
-TINY = {"ernie-image": Tiny("ernie-image", ernie_image, ernie_image_own, text="text_bth")}
+TINY = {"ernie-image": Tiny("ernie-image", ernie_image, ernie_image_own, text=("text_bth",))}

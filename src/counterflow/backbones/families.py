@@ -45,6 +45,13 @@ class Family:
     """Components of the pipeline that nothing here needs; they are not loaded."""
     lacks: tuple[Feature, ...] = ()
     """What its architecture does not have; methods that need it refuse its models."""
+    plainly: tuple[tuple[str, float | bool], ...] = (
+        ("guidance_scale", 1.0),
+        ("true_cfg_scale", 1.0),
+    )
+    """How its own call is asked for a picture without guidance, as far as it takes these."""
+    differs: str = ""
+    """Why its own call's picture of a seed is another than ours; empty where it is the same."""
 
 
 STABILITY = "stabilityai-ai-community"
@@ -56,6 +63,8 @@ FLUX2_DEV = "flux-dev-non-commercial-license"
 FLUX_KLEIN = "flux-non-commercial-license"
 QWEN_RESEARCH = "qwen-research"
 KREA = "krea-2-community-license"
+
+SQUARES = "it draws the same noise in another order, by squares of cells"
 
 FAMILIES: dict[str, Family] = {
     "sd3": Family(
@@ -87,6 +96,7 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.flux2:Flux2",
         ("embedded",),
         (Checkpoint("black-forest-labs/FLUX.2-dev", FLUX2_DEV),),
+        differs=SQUARES,
     ),
     "flux2-klein": Family(
         "FLUX.2 Klein",
@@ -99,6 +109,7 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("black-forest-labs/FLUX.2-klein-4B", APACHE, 4),
             Checkpoint("black-forest-labs/FLUX.2-klein-9B", FLUX_KLEIN, 4),
         ),
+        differs=SQUARES,
     ),
     "chroma": Family(
         "Chroma",
@@ -109,6 +120,7 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("lodestones/Chroma1-HD", APACHE),
             Checkpoint("lodestones/Chroma1-Base", APACHE),
         ),
+        differs="its mask adds to the logits and hides no padding (diffusers issue 12116)",
     ),
     "z-image": Family(
         "Z-Image",
@@ -119,6 +131,7 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("Tongyi-MAI/Z-Image", APACHE),
             Checkpoint("Tongyi-MAI/Z-Image-Turbo", APACHE, 8),
         ),
+        plainly=(("guidance_scale", 0.0),),
     ),
     "qwen-image": Family(
         "Qwen-Image",
@@ -154,6 +167,7 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("krea/Krea-2-Raw", KREA),
             Checkpoint("krea/Krea-2-Turbo", KREA, 8),
         ),
+        plainly=(("guidance_scale", 0.0),),
     ),
     "longcat-image": Family(
         "LongCat-Image",
@@ -162,6 +176,7 @@ FAMILIES: dict[str, Family] = {
         ("rescaled",),
         (Checkpoint("meituan-longcat/LongCat-Image", APACHE),),
         unused=("text_processor",),
+        plainly=(("guidance_scale", 1.0), ("enable_prompt_rewrite", False)),
     ),
     "ovis-image": Family(
         "Ovis-Image",
@@ -194,6 +209,7 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("baidu/ERNIE-Image", APACHE),
             Checkpoint("baidu/ERNIE-Image-Turbo", APACHE, 8),
         ),
+        differs=SQUARES,
     ),
     "sana": Family(
         "Sana",
@@ -206,6 +222,7 @@ FAMILIES: dict[str, Family] = {
             Checkpoint("Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers", NSCL),
         ),
         lacks=("modulated text", "joint attention"),
+        plainly=(("guidance_scale", 1.0), ("use_resolution_binning", False)),
     ),
     "hidream": Family(
         "HiDream-I1",

@@ -68,7 +68,7 @@ class Sana(PipelineAdapter):
         length = len(tokenizer(before)["input_ids"]) + self.length - 2 if prompt else self.length
         plain = prompt.lower().strip()
         whole = tokenize_inside(tokenizer, plain, before + "{}", "gemma", length)
-        whole = padded(whole, length, tokenizer.pad_token_id)
+        whole = padded(whole, tokenizer, length)
         kept = [0, *range(length - self.length + 1, length)]
         start = len(prompt) - len(prompt.lstrip())
         spans = [(whole.offsets[n], whole.kinds[n] == "content") for n in kept]

@@ -108,13 +108,17 @@ TOYBOX = Loading()
 
 
 def opens_a_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `LOADING`, in place of its parameter `loading`."""
+    """Give a command the options of `LOADING`, in place of its parameter `loading`.
+
+    Where that is None by default no model is opened unless one is named.
+    """
     own = inspect.signature(command, eval_str=True).parameters.values()
+    usual = next(each.default for each in own if each.name == "loading") or Loading(model="")
     more = [
         inspect.Parameter(
             each.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=None if each.default == () else each.default,
+            default=None if (value := getattr(usual, each.name)) in ((), "") else value,
             annotation=LOADING[each.name],
         )
         for each in fields(Loading)
@@ -123,7 +127,7 @@ def opens_a_model(command: Callable[..., None]) -> Callable[..., None]:
     def with_loading(**given: Any) -> None:
         chosen = {name: given.pop(name) for name in LOADING}
         chosen["lora"] = tuple(chosen["lora"] or ())
-        command(**given, loading=Loading(**chosen))
+        command(**given, loading=Loading(**chosen) if chosen["model"] else None)
 
     kept = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
     every = [each for each in kept if each.name != "loading"] + more

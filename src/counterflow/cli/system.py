@@ -90,8 +90,16 @@ def _made_for(steps: int | None) -> str:
     return "" if steps is None else f"about {steps} steps, no guidance"
 
 
-def doctor(json: Json = False) -> None:
-    """Check the installation: versions, devices, model folders."""
+@opens_a_model
+def doctor(json: Json = False, loading: Loading | None = None) -> None:
+    """Check the installation: versions, devices, model folders; with --model a model, too.
+
+    It is loaded, draws the picture that its own pipeline draws, its control sites are counted, and
+    a small picture is inverted and edited.
+    """
+    if loading is not None:
+        _examine(loading, json)
+        return
     lines = {"counterflow": _version("counterflow"), "python": platform.python_version()}
     lines |= {name: _version(name) for name in PACKAGES}
     bundled = [_model(name, path) for name, path in _bundled()]
@@ -108,6 +116,24 @@ def doctor(json: Json = False) -> None:
             print(f"{name}: {line}")
     if not healthy:
         raise ModelError("a package or the bundled model is missing; install counterflow again")
+
+
+def _examine(loading: Loading, json: bool) -> None:
+    """Print what is found of a model as it is found; ModelError if something does not work."""
+    loading.check()
+    from counterflow.edit.editor import Editor
+    from counterflow.edit.examine import examine
+
+    found = []
+    for each in examine(Editor.load(loading)):
+        found.append(each)
+        if not json:
+            print(f"{'ok' if each.works else 'NO'}  {each.what}: {each.said}", flush=True)
+    failed = [each.what for each in found if not each.works]
+    if json:
+        show.as_json({"healthy": not failed, "findings": [asdict(each) for each in found]})
+    if failed:
+        raise ModelError(f"{loading.model} does not work here: {', '.join(failed)}")
 
 
 def _version(name: str) -> str:
