@@ -244,7 +244,7 @@ def test_compared_features_are_those_of_attention(its: Editor, named: str, atten
         mine, rows = sites[name].compared(features.get(HERE, sites[name])), there.shape[2]
         count = min(mine.shape[2], rows - image if sites[name].stream == "text" else image)
         mine = mine[:, :, :count]
-        if mine.shape[1] != there.shape[1] or rows <= count:
+        if mine.shape[1] != there.shape[1] or rows <= max(count, image):
             return None
         near = [n for n in (0, rows - count) if distance(mine, there[:, :, n : n + count]) <= 1e-5]
         return near[0] if near else None
