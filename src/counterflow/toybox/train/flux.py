@@ -27,7 +27,7 @@ from counterflow.toybox.train.transformer import ImageModel, zero
 
 
 def build(
-    double: int = 4, single: int = 6, heads: int = 4, words: int = 264, pooled: int = 96
+    double: int = 4, single: int = 4, heads: int = 4, words: int = 264, pooled: int = 96
 ) -> FluxTransformer2DModel:
     """A small untrained transformer like FLUX.1 dev's, for packed latents of 16 channels.
 
@@ -49,7 +49,8 @@ def build(
         zero(block.norm1.linear, block.norm1_context.linear)
     zero(*(block.norm.linear for block in model.single_transformer_blocks))
     zero(model.norm_out.linear, model.proj_out)
-    zero(model.time_text_embed.guidance_embedder.linear_2)  # says nothing until it is taught
+    guidance = model.time_text_embed.guidance_embedder.requires_grad_(False)
+    zero(guidance.linear_2)
     return model
 
 
@@ -86,6 +87,10 @@ class Flux(ImageModel):
         texts = Texts()
         torch.manual_seed(seed)
         return cls(build(), texts, FluxTrainingAttention())
+
+    def learn_guidance(self) -> None:
+        """Train the embedding of guidance, which is 0 until then."""
+        self.transformer.time_text_embed.guidance_embedder.requires_grad_(True)
 
     def predict(
         self,
