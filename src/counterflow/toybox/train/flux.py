@@ -27,7 +27,7 @@ from counterflow.toybox.train.transformer import ImageModel, zero
 
 
 def build(
-    double: int = 4, single: int = 6, heads: int = 4, words: int = 264, pooled: int = 96
+    double: int = 4, single: int = 4, heads: int = 4, words: int = 264, pooled: int = 96
 ) -> FluxTransformer2DModel:
     """A small untrained transformer like FLUX.1 dev's, for packed latents of 16 channels.
 
@@ -49,7 +49,8 @@ def build(
         zero(block.norm1.linear, block.norm1_context.linear)
     zero(*(block.norm.linear for block in model.single_transformer_blocks))
     zero(model.norm_out.linear, model.proj_out)
-    zero(model.time_text_embed.guidance_embedder.linear_2)  # says nothing until it is taught
+    guidance = model.time_text_embed.guidance_embedder.requires_grad_(False)
+    zero(guidance.linear_2)
     return model
 
 
@@ -80,12 +81,21 @@ class Flux(ImageModel):
     rows = text.LENGTH
     last_key = text.LENGTH - 1
 
+    def __init__(self, transformer: Any, texts: text.Texts, attention: Any) -> None:
+        super().__init__(transformer, texts, attention)
+        # FLUX scales time in the dtype of these features, and bfloat16 times are coarse.
+        transformer.x_embedder.register_forward_hook(lambda module, args, out: out.float())
+
     @classmethod
     def untrained(cls, captions: list[str], seed: int) -> Flux:
         """A new model; its tokenizers are the bundled model's, whatever the captions."""
         texts = Texts()
         torch.manual_seed(seed)
         return cls(build(), texts, FluxTrainingAttention())
+
+    def learn_guidance(self) -> None:
+        """Train the embedding of guidance, which is 0 until then."""
+        self.transformer.time_text_embed.guidance_embedder.requires_grad_(True)
 
     def predict(
         self,

@@ -75,7 +75,7 @@ LONGER = {
 """Defaults that replace those of `Recipe` on a GPU."""
 BUNDLED = {"vae_steps": 0, "decoder_steps": 0, "judge_steps": 0}
 """With the bundled model's autoencoder and judge."""
-FLUX = BUNDLED | {"steps": 2600, "brief_steps": 500, "guidance_steps": 300}
+FLUX = BUNDLED | {"steps": 2300, "brief_steps": 500, "guidance_steps": 300}
 FLUX_LONGER = LONGER | BUNDLED | {"guidance_steps": 5000}
 
 

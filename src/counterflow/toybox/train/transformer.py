@@ -66,6 +66,9 @@ class ImageModel(nn.Module):
     def pipeline(self, autoencoder: AutoencoderKL) -> DiffusionPipeline:
         """The parts as a pipeline of diffusers."""
 
+    def learn_guidance(self) -> None:
+        """From now on train what is told the guidance; until then it says nothing."""
+
     def velocity(
         self,
         network: Callable[..., Any],
@@ -217,6 +220,9 @@ def train(
     """
     model.to(device)
     teacher = Teacher(model, data.empty, compile) if distil else None
+    if distil:
+        model.learn_guidance()
+    warmup = 50 if distil else 200
     optimizer = optimizers(model, rate)
     average = stage.Average(model)
     network = torch.compile(model.transformer) if compile else model.transformer
@@ -238,7 +244,7 @@ def train(
             torch.arange(batch),
         )
         for each in optimizer:
-            stage.set_rate(each, stage.cosine(i, steps))
+            stage.set_rate(each, stage.cosine(i, steps, warmup))
         told = ((1 - s) * x + s * noise, sigma, tokens, pads, pooled_rows)
         guidance, target = None, noise - x
         with torch.autocast(device.type, torch.bfloat16):
