@@ -81,11 +81,6 @@ class Flux(ImageModel):
     rows = text.LENGTH
     last_key = text.LENGTH - 1
 
-    def __init__(self, transformer: Any, texts: text.Texts, attention: Any) -> None:
-        super().__init__(transformer, texts, attention)
-        # FLUX scales time in the dtype of these features, and bfloat16 times are coarse.
-        transformer.x_embedder.register_forward_hook(lambda module, args, out: out.float())
-
     @classmethod
     def untrained(cls, captions: list[str], seed: int) -> Flux:
         """A new model; its tokenizers are the bundled model's, whatever the captions."""
