@@ -20,6 +20,7 @@ from counterflow.controls.features import Features
 from counterflow.controls.looking import attention_to_text
 from counterflow.controls.rows import row_map
 from counterflow.controls.text import TextControl
+from counterflow.controls.tokens import token_side
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError
 from counterflow.flow import Step
@@ -236,9 +237,8 @@ def test_compared_features_are_those_of_attention(its: Editor, named: str, atten
     sites = {each.name: each for each in backbone.sites() if each.compared is not None}
     prompt, features = backbone.embed(SOURCE), Features()
     attended.clear()  # of the text encoders
-    size = TINY[named].looked
-    image = size[0] * size[1] // backbone.multiple**2
-    x = torch.randn(1, *backbone.latent_shape(size))
+    x = torch.randn(1, *backbone.latent_shape(TINY[named].looked))
+    image = x.shape[2] * x.shape[3] // token_side(backbone) ** 2
     with watched({name: site.module for name, site in sites.items()}) as seen:
         backbone.velocity(x, HERE.sigma, prompt)
     for name, output in seen:

@@ -46,7 +46,8 @@ def parts_without_weights(folder: Path) -> list[str]:
         part
         for part, where in parts.items()
         if part.startswith(("transformer", "vae", "text_encoder"))
-        and where not in (None, [None] * 2)
+        and isinstance(where, list)
+        and all(isinstance(each, str) for each in where)
     ]
     return [part for part in networks if not list((folder / part).glob("*.safetensors"))]
 
