@@ -22,7 +22,7 @@ from counterflow.backbones.opening import load_backbone
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError, ModelError
 from counterflow.toybox.render import render
-from tiny.sd3 import sd3
+from tiny.sd3 import sd3, sd3_own
 from tools import SCENE, SOURCE, TARGETS, distance
 
 
@@ -253,3 +253,32 @@ def test_what_is_recorded_is_opened_again(folder: Path) -> None:
     how = Loading(str(folder), "cpu", "float32", lora=("a.safetensors=0.5",), cast=True)
     again = Loading.from_record(how.record() | {"seed": 3})
     assert again.record() == how.record() and again.loras()[0][1] == 0.5
+
+
+# What is asked of it
+
+
+def test_a_negative_prompt(folder: Path) -> None:
+    """Guidance leads away from it; without guidance it is not asked."""
+    plain, other = (Editor.load(str(folder), "cpu", negative=text) for text in ("", "a blue dog"))
+    for guidance, same in ((1.0, True), (3.0, False)):
+        made = [e.generate(SOURCE, steps=2, guidance=guidance)[1][-1] for e in (plain, other)]
+        assert (distance(*made) <= 1e-6) is same
+    expected = sd3_own(
+        other.backbone.pipeline, [SOURCE], other.noise(0, (64, 64)), 3.0, negative("a blue dog")
+    )
+    assert distance(other.generate(SOURCE, steps=2, size=(64, 64))[1][-1], expected) <= 1e-4
+
+
+def negative(prompt: str) -> dict[str, Any]:
+    return {"num_inference_steps": 2, "width": 64, "height": 64, "negative_prompt": prompt}
+
+
+@pytest.mark.parametrize("prompt", ["a (red:1.3) cat", "a ((red)) cat", "a red++ cat"])
+def test_weights_of_words_are_told(folder: Path, prompt: str) -> None:
+    editor = Editor.load(str(folder), "cpu")
+    with pytest.warns(UserWarning, match="no word is weighted here"):
+        editor.generate(prompt, steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        editor.generate("a cat (red), at 10:30", steps=1)

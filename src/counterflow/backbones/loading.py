@@ -43,6 +43,8 @@ class Loading:
     """Store the transformer's weights in 8 bits (float8) and compute in `dtype`."""
     tiles: bool = False
     """Encode and decode large pictures in tiles."""
+    negative: str = ""
+    """What guidance leads away from, in place of the empty prompt."""
 
     def check(self) -> None:
         """Raises InputError for a wrong value, and ModelError for a model that cannot be opened."""
@@ -71,7 +73,7 @@ class Loading:
         if self.weights is not None:
             data["weights"] = str(Path(self.weights).expanduser().resolve())
         data["lora"] = [f"{path.resolve()}={weight:g}" for path, weight in self.loras()]
-        kept = ("model", "device", "dtype", "weights", "lora", "cast")
+        kept = ("model", "device", "dtype", "weights", "lora", "cast", "negative")
         return {name: data[name] for name in kept if data[name] or name in kept[:3]}
 
     @classmethod

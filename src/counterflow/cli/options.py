@@ -102,6 +102,9 @@ LOADING: dict[str, Any] = {
     "tiles": Annotated[
         bool, typer.Option("--tiles", help="Encode and decode large pictures in tiles.")
     ],
+    "negative": Annotated[
+        str | None, typer.Option(help="What guidance leads away from; default the empty prompt.")
+    ],
 }
 """The options that say which model and how, by the fields of `Loading`."""
 TOYBOX = Loading()
@@ -126,7 +129,7 @@ def opens_a_model(command: Callable[..., None]) -> Callable[..., None]:
 
     def with_loading(**given: Any) -> None:
         chosen = {name: given.pop(name) for name in LOADING}
-        chosen["lora"] = tuple(chosen["lora"] or ())
+        chosen["lora"], chosen["negative"] = tuple(chosen["lora"] or ()), chosen["negative"] or ""
         command(**given, loading=Loading(**chosen) if chosen["model"] else None)
 
     kept = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from textwrap import shorten
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ from counterflow.solvers.base import solver as solver_of
 from counterflow.solvers.trajectory import Trajectory
 
 G = TypeVar("G", bound="Generator")
+WEIGHTED = re.compile(r"\([^()]+:\s*[\d.]+\s*\)|[\w)]\+\+|\(\([^()]+\)\)")
+"""How other programs take a word's weight: (word:1.3), word++, ((word))."""
 PROMPTS = 16
 """How many embedded prompts are kept."""
 
@@ -32,16 +35,19 @@ class Generator:
 
     `rows` is the most samples in one forward; fewer need less memory. `keep` is the most bytes of
     a picture's features and velocities that are kept for its next edits; what does not fit is
-    computed again. Raises InputError for rows below 1 and bytes below 0.
+    computed again. `negative` is what guidance leads away from, empty by default. Raises
+    InputError for rows below 1 and bytes below 0.
     """
 
-    def __init__(self, backbone: Backbone, rows: int = ROWS, keep: int = KEEP) -> None:
+    def __init__(
+        self, backbone: Backbone, rows: int = ROWS, keep: int = KEEP, negative: str = ""
+    ) -> None:
         if rows < 1:
             raise InputError(f"rows is 1 or more, not {rows}")
         if keep < 0:
             raise InputError(f"keep is 0 bytes or more, not {keep}")
         self.backbone, self.rows, self.keep = backbone, rows, keep
-        self.negative = backbone.embed("")
+        self.negative = backbone.embed(negative)
         self.embedded: Recent[str, Conditioning] = Recent(
             lambda prompt: self.backbone.embed(prompt), PROMPTS
         )
@@ -50,9 +56,13 @@ class Generator:
     @classmethod
     def load(cls: type[G], model: Any = "toybox", *given: Any, **options: Any) -> G:
         """Load a model; arguments, options and errors are those of `load_backbone`."""
+        from counterflow.backbones.loading import Loading
         from counterflow.backbones.opening import load_backbone
 
-        return cls(load_backbone(model, *given, **options))
+        if isinstance(model, str):
+            model = Loading(model, *given, **options)
+        negative = model.negative if isinstance(model, Loading) else options.get("negative", "")
+        return cls(load_backbone(model), negative=negative)
 
     def generate(
         self,
@@ -96,6 +106,8 @@ class Generator:
         for tokenizer, rest in conditioning.cut.items():
             what = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
             warnings.warn(f"{what}; not seen: {shorten(rest, 200)!r}", stacklevel=3)
+        for weighted in WEIGHTED.findall(prompt):
+            warnings.warn(f"{weighted} is read as words: no word is weighted here", stacklevel=3)
         if conditioning.unknown:
             words = ", ".join(map(repr, conditioning.unknown))
             warnings.warn(f"the model never learned {shorten(words, 200)}", stacklevel=3)

@@ -55,7 +55,7 @@ def fit(editor: Editor, inversion: Inversion, targets: list[str]) -> Fit:
         image,
         Grid((*LEVELS, 0.0)),
         inversion.conditioning,
-        editor.negative,
+        editor.embedded(""),
         prompts,
         [RowMap(())] * len(targets),
         Features(budget=0),
