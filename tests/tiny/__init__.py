@@ -13,6 +13,7 @@ from tiny import (
     longcat_image,
     lumina2,
     ovis_image,
+    prx,
     qwen_image,
     sana,
     sd3,
@@ -32,5 +33,6 @@ FAMILIES = (
     sana,
     hidream,
     bria_fibo,
+    prx,
 )
 TINY: dict[str, Tiny] = {name: tiny for family in FAMILIES for name, tiny in family.TINY.items()}

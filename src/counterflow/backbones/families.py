@@ -14,8 +14,8 @@ long as the conditional velocity, token by token or row by row."""
 
 Feature = Literal["modulated text", "joint attention"]
 """What some families have and others not. `modulated text`: features of the text after the adaptive
-LayerNorm, which FTEdit's text control holds. `joint attention`: text and image attend to each other
-in one attention, by which words are found in the picture."""
+LayerNorm, which FTEdit's text control holds. `joint attention`: the image attends to the text and
+to itself in one attention, by which words are found in the picture."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,17 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.bria_fibo:BriaFibo",
         ("classifier-free",),
         (Checkpoint("briaai/FIBO", "bria-fibo"),),
+    ),
+    "prx": Family(
+        "PRX",
+        "PRXPipeline",
+        "counterflow.backbones.prx:PRX",
+        ("classifier-free",),
+        (
+            Checkpoint("Photoroom/prx-512-t2i-sft", APACHE),
+            Checkpoint("Photoroom/prx-512-t2i-sft-distilled", APACHE, 8),
+        ),
+        lacks=("modulated text",),
     ),
 }
 """By the adapter's `family`."""
