@@ -40,7 +40,10 @@ def test_its_facts_are_those_of_its_adapter(its: Editor, named: str) -> None:
     kinds = {(each.stream, each.part) for each in its.backbone.sites()}
     assert len(set(names)) == len(names) == len(kinds) * len(its.backbone.blocks())
     assert (("text", "modulated") in kinds) == ("modulated text" not in facts.lacks)
-    assert (("text", "q") in kinds) == ("joint attention" not in facts.lacks) and len(kinds) >= 5
+    compared = {(each.stream, each.part) for each in its.backbone.sites() if each.compared}
+    sought = {("image", "q"), ("image", "k"), ("text", "k")}
+    assert (sought <= compared) == ("joint attention" not in facts.lacks)
+    assert sought <= kinds and {("image", "v"), ("text", "v")} <= kinds
 
 
 def test_its_grid_is_even_levels_shifted(its: Editor) -> None:

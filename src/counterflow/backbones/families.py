@@ -14,8 +14,8 @@ long as the conditional velocity, token by token or row by row."""
 
 Feature = Literal["modulated text", "joint attention"]
 """What some families have and others not. `modulated text`: features of the text after the adaptive
-LayerNorm, which FTEdit's text control holds. `joint attention`: text and image attend to each other
-in one attention, by which words are found in the picture."""
+LayerNorm, which FTEdit's text control holds. `joint attention`: the image attends to the text and
+to itself in one attention, by which words are found in the picture."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,18 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.bria_fibo:BriaFibo",
         ("classifier-free",),
         (Checkpoint("briaai/FIBO", "bria-fibo"),),
+    ),
+    "prx": Family(
+        "PRX",
+        "PRXPipeline",
+        "counterflow.backbones.prx:PRX",
+        ("classifier-free",),
+        (
+            Checkpoint("Photoroom/prx-512-t2i-sft", APACHE),
+            Checkpoint("Photoroom/prx-512-t2i-sft-distilled", APACHE, 8),
+        ),
+        lacks=("modulated text",),
+        plainly=(("guidance_scale", 1.0), ("use_resolution_binning", False)),
     ),
 }
 """By the adapter's `family`."""
