@@ -14,6 +14,7 @@ from counterflow.cli import show
 from counterflow.cli.cost import cost
 from counterflow.cli.options import TOYBOX, Budget, Json, SetSome, Tuned, opens_a_model, pairs
 from counterflow.cli.outputs import check_output
+from counterflow.cli.size import size
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file, and the one inside `bench`."""
     group = typer.Typer(cls=Group)
     group.callback(invoke_without_command=True)(bench)
-    group.command()(cost)
+    for part in (cost, size):
+        group.command()(part)
     app.add_typer(group, name="bench")
     app.command(hidden=True)(cost)  # its name before
     app.command()(experiments)

@@ -47,7 +47,7 @@ def cost(
         editor = Editor.load(loading)
         costs = measure(editor, methods(steps, iterations), scenes, progress=progress)
     if json:
-        show.as_json(costs | {"compiled": compile})
+        show.as_json(costs | {"compiled": loading.compile})
         return
     show.table(["method", *COLUMNS], [[name, *_cells(m)] for name, m in costs["methods"].items()])
     print(EXPLAINED)

@@ -67,7 +67,7 @@ class Texts(nn.Module):
         return tokens[-1][:, -1] == int(self.tokenizers[-1].pad_token_id)
 
 
-def clip_tokenizer(captions: list[str], pad: str) -> CLIPTokenizer:
+def clip_tokenizer(captions: list[str], pad: str, length: int = LENGTH) -> CLIPTokenizer:
     """Train a CLIP tokenizer on captions: byte-level BPE, so that no word is unknown.
 
     `pad` is its padding token. The end token has the highest id.
@@ -80,10 +80,10 @@ def clip_tokenizer(captions: list[str], pad: str) -> CLIPTokenizer:
     words = ["!", *alphabet, *(f"{c}</w>" for c in alphabet), *map("".join, merges)]
     words = list(dict.fromkeys(words))  # "!" gets id 0: SD3's second tokenizer pads with it
     vocab = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(vocab=vocab, merges=merges, pad_token=pad, model_max_length=LENGTH)
+    return CLIPTokenizer(vocab=vocab, merges=merges, pad_token=pad, model_max_length=length)
 
 
-def t5_tokenizer(captions: list[str]) -> T5Tokenizer:
+def t5_tokenizer(captions: list[str], length: int = LENGTH) -> T5Tokenizer:
     """Train a T5 tokenizer on captions: a unigram model whose scores are log frequencies.
 
     It has the pieces of a BPE model, and single characters for words that it did not see.
@@ -102,7 +102,7 @@ def t5_tokenizer(captions: list[str]) -> T5Tokenizer:
         for piece in vocab
         if piece != "<unk>"
     ]
-    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=LENGTH)
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=length)
 
 
 def _merges(
@@ -130,7 +130,7 @@ def clip_encoder(
         projection_dim=projection,
         num_hidden_layers=1,
         num_attention_heads=2,
-        max_position_embeddings=LENGTH,
+        max_position_embeddings=tokenizer.model_max_length,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
