@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from counterflow.edit.editor import Editor
 from counterflow.methods import registry
 from counterflow.methods.registry import Entry
 from counterflow.toybox.render import render
-from tools import SCENE, SOURCE, TARGETS
+from tools import SCENE, SOURCE, TARGETS, distance
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -59,3 +60,20 @@ def test_the_page_of_methods_is_what_the_program_says(run: object) -> None:
     code, out, _ = run("methods", "--markdown")  # type: ignore[operator]
     assert code == 0
     assert out == (DOCS / "methods.md").read_text("utf-8"), "counterflow methods --markdown"
+
+
+def test_the_adapter_of_the_guide_works(tiny: Any) -> None:
+    """It draws what the pipeline draws, and edits under the paper's control."""
+    (code,) = blocks("adding-a-model.md")
+    made: dict[str, Any] = {}
+    exec(code, made)
+    editor = Editor(made["Plain"](tiny.pipeline))
+    ours, theirs = (
+        each.generate(SOURCE, steps=3, guidance=2.5, size=(64, 48))[1][-1]
+        for each in (editor, Editor(tiny))
+    )
+    assert distance(ours, theirs) <= 1e-6
+    editor.backbone.area = 64 * 64
+    inversion = editor.invert(render(SCENE), SOURCE, "ftedit", steps=2, iterations=1)
+    assert editor.reconstruct(inversion).latent_error <= 1e-5
+    assert distance(editor.edit(inversion, TARGETS[0]).latent, inversion.image) > 1e-3
