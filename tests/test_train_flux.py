@@ -85,7 +85,7 @@ def test_what_is_trained_of_the_text(texts: flux.Texts) -> None:
     """The position table alone; the rest is the bundled model's."""
     learned = [name for name, p in texts.named_parameters() if p.requires_grad]
     assert learned == ["encoder_2.encoder.block.0.layer.0.SelfAttention.o.weight"]
-    bundled = registry.load_backbone("toybox", "cpu", "float32").pipeline  # type: ignore[attr-defined]
+    bundled = load_backbone("toybox", "cpu", "float32").pipeline  # type: ignore[attr-defined]
     width = bundled.text_encoder_3.shared.weight.shape[1]
     words = texts.encoder_2.shared.weight[:, :width]
     assert torch.equal(words, bundled.text_encoder_3.shared.weight)
