@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 
@@ -238,3 +240,14 @@ def test_it_works_in_half_precision(its: Editor, tmp_path: Path) -> None:
 def test_distilled_models_are_known_by_name(family: str, name: str, steps: int | None) -> None:
     assert few_steps(family, name) == steps
     assert ("distilled for about" in told(steps)) == (steps is not None)
+
+
+def test_sizes_are_those_of_diffusers_own_defaults() -> None:
+    """Of transformers whose default configuration is the released model's."""
+    for family in ("flux", "flux2", "chroma", "z-image", "qwen-image", "qwen-image-2.1", "krea-2"):
+        pipeline = getattr(diffusers, FAMILIES[family].pipeline)
+        kind = inspect.signature(pipeline.__init__).parameters["transformer"].annotation
+        with torch.device("meta"):
+            net = (getattr(diffusers, kind) if isinstance(kind, str) else kind)()
+        count = sum(weight.numel() for weight in net.parameters()) / 1e9
+        assert {each.billions for each in FAMILIES[family].checkpoints} == {round(count, 1)}, family

@@ -27,6 +27,8 @@ class Checkpoint:
     """As the repository names it."""
     few_steps: int | None = None
     """How many steps it was distilled for, without guidance; None for a model that was not."""
+    billions: float | None = None
+    """Weights of its transformer; None where it is not known for sure."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.sd3:SD3",
         ("classifier-free",),
         (
-            Checkpoint("stabilityai/stable-diffusion-3-medium-diffusers", STABILITY),
-            Checkpoint("stabilityai/stable-diffusion-3.5-medium", STABILITY),
-            Checkpoint("stabilityai/stable-diffusion-3.5-large", STABILITY),
-            Checkpoint("stabilityai/stable-diffusion-3.5-large-turbo", STABILITY, 4),
+            Checkpoint("stabilityai/stable-diffusion-3-medium-diffusers", STABILITY, billions=2.0),
+            Checkpoint("stabilityai/stable-diffusion-3.5-medium", STABILITY, billions=2.2),
+            Checkpoint("stabilityai/stable-diffusion-3.5-large", STABILITY, billions=8.1),
+            Checkpoint("stabilityai/stable-diffusion-3.5-large-turbo", STABILITY, 4, billions=8.1),
         ),
     ),
     "flux": Family(
@@ -85,9 +87,9 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.flux:Flux",
         ("embedded", "classifier-free"),
         (
-            Checkpoint("black-forest-labs/FLUX.1-dev", FLUX_DEV),
-            Checkpoint("black-forest-labs/FLUX.1-Krea-dev", FLUX_DEV),
-            Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, 4),
+            Checkpoint("black-forest-labs/FLUX.1-dev", FLUX_DEV, billions=11.9),
+            Checkpoint("black-forest-labs/FLUX.1-Krea-dev", FLUX_DEV, billions=11.9),
+            Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, 4, billions=11.9),
         ),
     ),
     "flux2": Family(
@@ -95,7 +97,7 @@ FAMILIES: dict[str, Family] = {
         "Flux2Pipeline",
         "counterflow.backbones.flux2:Flux2",
         ("embedded",),
-        (Checkpoint("black-forest-labs/FLUX.2-dev", FLUX2_DEV),),
+        (Checkpoint("black-forest-labs/FLUX.2-dev", FLUX2_DEV, billions=32.2),),
         differs=SQUARES,
     ),
     "flux2-klein": Family(
@@ -117,8 +119,8 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.chroma:Chroma",
         ("classifier-free",),
         (
-            Checkpoint("lodestones/Chroma1-HD", APACHE),
-            Checkpoint("lodestones/Chroma1-Base", APACHE),
+            Checkpoint("lodestones/Chroma1-HD", APACHE, billions=8.9),
+            Checkpoint("lodestones/Chroma1-Base", APACHE, billions=8.9),
         ),
         differs="its mask adds to the logits and hides no padding (diffusers issue 12116)",
     ),
@@ -128,8 +130,8 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.z_image:ZImage",
         ("classifier-free",),
         (
-            Checkpoint("Tongyi-MAI/Z-Image", APACHE),
-            Checkpoint("Tongyi-MAI/Z-Image-Turbo", APACHE, 8),
+            Checkpoint("Tongyi-MAI/Z-Image", APACHE, billions=6.2),
+            Checkpoint("Tongyi-MAI/Z-Image-Turbo", APACHE, 8, billions=6.2),
         ),
         plainly=(("guidance_scale", 0.0),),
     ),
@@ -138,14 +140,14 @@ FAMILIES: dict[str, Family] = {
         "QwenImagePipeline",
         "counterflow.backbones.qwen_image:QwenImage",
         ("rescaled",),
-        (Checkpoint("Qwen/Qwen-Image", APACHE),),
+        (Checkpoint("Qwen/Qwen-Image", APACHE, billions=20.4),),
     ),
     "qwen-image-2.1": Family(
         "Qwen-Image 2.1",
         "QwenImage21Pipeline",
         "counterflow.backbones.qwen_image21:QwenImage21",
         ("classifier-free",),
-        (Checkpoint("Qwen/Qwen-Image-2.1", QWEN_RESEARCH),),
+        (Checkpoint("Qwen/Qwen-Image-2.1", QWEN_RESEARCH, billions=7.1),),
     ),
     "aura-flow": Family(
         "AuraFlow",
@@ -153,9 +155,9 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.aura_flow:AuraFlow",
         ("classifier-free",),
         (
-            Checkpoint("fal/AuraFlow-v0.3", APACHE),
-            Checkpoint("fal/AuraFlow-v0.2", APACHE),
-            Checkpoint("fal/AuraFlow", APACHE),
+            Checkpoint("fal/AuraFlow-v0.3", APACHE, billions=6.8),
+            Checkpoint("fal/AuraFlow-v0.2", APACHE, billions=6.8),
+            Checkpoint("fal/AuraFlow", APACHE, billions=6.8),
         ),
     ),
     "krea-2": Family(
@@ -164,8 +166,8 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.krea2:Krea2",
         ("classifier-free",),
         (
-            Checkpoint("krea/Krea-2-Raw", KREA),
-            Checkpoint("krea/Krea-2-Turbo", KREA, 8),
+            Checkpoint("krea/Krea-2-Raw", KREA, billions=12.8),
+            Checkpoint("krea/Krea-2-Turbo", KREA, 8, billions=12.8),
         ),
         plainly=(("guidance_scale", 0.0),),
     ),
@@ -183,14 +185,14 @@ FAMILIES: dict[str, Family] = {
         "OvisImagePipeline",
         "counterflow.backbones.ovis_image:OvisImage",
         ("classifier-free",),
-        (Checkpoint("AIDC-AI/Ovis-Image-7B", APACHE),),
+        (Checkpoint("AIDC-AI/Ovis-Image-7B", APACHE, billions=7.4),),
     ),
     "hunyuan-image": Family(
         "HunyuanImage 2.1",
         "HunyuanImagePipeline",
         "counterflow.backbones.hunyuan_image:HunyuanImage",
         ("classifier-free",),
-        (Checkpoint("hunyuanvideo-community/HunyuanImage-2.1-Diffusers", HUNYUAN),),
+        (Checkpoint("hunyuanvideo-community/HunyuanImage-2.1-Diffusers", HUNYUAN, billions=17.4),),
         unused=("guider", "ocr_guider"),
     ),
     "lumina2": Family(
@@ -198,7 +200,7 @@ FAMILIES: dict[str, Family] = {
         "Lumina2Pipeline",
         "counterflow.backbones.lumina2:Lumina2",
         ("rescaled",),
-        (Checkpoint("Alpha-VLLM/Lumina-Image-2.0", APACHE),),
+        (Checkpoint("Alpha-VLLM/Lumina-Image-2.0", APACHE, billions=2.6),),
     ),
     "ernie-image": Family(
         "ERNIE-Image",
@@ -217,9 +219,11 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.sana:Sana",
         ("classifier-free",),
         (
-            Checkpoint("Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers", NSCL),
-            Checkpoint("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers", NSCL),
-            Checkpoint("Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers", NSCL),
+            Checkpoint(
+                "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers", NSCL, billions=1.6
+            ),
+            Checkpoint("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers", NSCL, billions=1.6),
+            Checkpoint("Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers", NSCL, billions=4.8),
         ),
         lacks=("modulated text", "joint attention"),
         plainly=(("guidance_scale", 1.0), ("use_resolution_binning", False)),

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from counterflow.backbones.families import Checkpoint, Family
 from counterflow.backbones.loading import Loading
 from counterflow.cli import show
 from counterflow.cli.options import TOYBOX, Json, opens_a_model
@@ -75,19 +76,33 @@ def models(json: Json = False) -> None:
         ["model", "pipeline", "MB", "state"],
         [[m["model"], m["pipeline"], m["megabytes"], m["state"]] for m in entries],
     )
-    print("\nSupported families. Give --model a folder or repository of one.\n")
+    print(
+        "\nSupported families. Give --model a folder or repository of one. GB: of the transformer\n"
+        "in bfloat16; --cast halves it. Text encoders come on top, a few to some twenty;\n"
+        "--offload keeps them away while it runs.\n"
+    )
     show.table(
-        ["family", "model", "licence", "made for"],
+        ["family", "model", "guidance", "GB", "licence", "what to know"],
         [
-            [family.title, each.repository, each.licence, _made_for(each.few_steps)]
+            [
+                family.title,
+                each.repository,
+                ", ".join(family.guidance),
+                each.billions and 2 * each.billions,
+                each.licence,
+                _to_know(family, each),
+            ]
             for family in FAMILIES.values()
             for each in family.checkpoints
         ],
     )
 
 
-def _made_for(steps: int | None) -> str:
-    return "" if steps is None else f"about {steps} steps, no guidance"
+def _to_know(family: Family, model: Checkpoint) -> str:
+    """What does not hold for a model as for others."""
+    said = [] if model.few_steps is None else [f"about {model.few_steps} steps, no guidance"]
+    said += [f"no {' or '.join(family.lacks)}"] if family.lacks else []
+    return "; ".join(said)
 
 
 @opens_a_model
