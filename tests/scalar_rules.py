@@ -75,12 +75,15 @@ def directedit(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> 
 
 def paired(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> float:
     z, g = x, 0.0
-    for a, b in pairwise(s):
+    for k, (a, b) in enumerate(pairwise(s)):
         noisy = (1 - a) * x + a * draw()
         there = z + noisy - x
         apart = v(there, TARGET) - v(noisy, SOURCE)
         if how.guidance != 1:
             g = g or how.guidance * min(2.0, max(1.0, math.sqrt(how.clear / abs(apart))))
+        if how.guidance != 1 and k >= len(s) - 1 - how.late:
+            apart *= 1 + how.share * (g - 1)
+        elif how.guidance != 1:
             apart = g * apart - (g - 1) * (v(there, NEGATIVE) - v(noisy, NEGATIVE))
         z += (b - a) * apart
     change = z - x

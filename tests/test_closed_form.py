@@ -146,6 +146,7 @@ IDENTITY: dict[str, tuple[int | None, dict[str, Any]]] = {
     "ftedit-reference": (1, {}),
     "fixed-point": (1, {}),
     "paired": (0, {}),
+    "paired-short": (0, {}),
     "flowedit": (0, {"source_guidance": 2.0}),
     "directedit": (0, {"invert_guidance": 2.0}),
     "sdedit": (None, {}),

@@ -30,6 +30,7 @@ FINDING = {
     "fusionedit": 1,
     "consistedit": 1,
     "paired": 1,
+    "paired-short": 1,
 }
 """How often a method finds a mask in 4 steps."""
 

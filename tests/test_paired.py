@@ -27,9 +27,11 @@ def by_hand(editor: Editor, x: Tensor, target: str, how: Any, seed: int) -> Tens
         if k == 0 and guided:
             apart = velocity(editor, q, s, target, 1) - velocity(editor, q, s, SOURCE, 1)
             scale = how.guidance * min(2, max(1, (how.clear / float(near(apart).max())) ** 0.5))
-        g = scale if guided else 1.0
+        g, growth = (scale if guided else 1.0), 1.0
+        if guided and k >= how.steps - how.late:
+            g, growth = 1.0, 1 + (how.share if k else 1.0) * (g - 1)
         v_t = velocity(editor, z + q - x, s, target, g)
-        z = z + (following - s) * (v_t - velocity(editor, q, s, SOURCE, g))
+        z = z + growth * (following - s) * (v_t - velocity(editor, q, s, SOURCE, g))
     if not how.least:
         return z
     d = z - x
@@ -68,13 +70,14 @@ def levels(editor: Editor, how: Any) -> list[float]:
 @pytest.mark.parametrize(
     ("settings", "cost"),
     [
-        ({"least": 0.0}, (14, 7)),
-        ({"least": 0.02, "steps": 3, "begin": 0.6}, (10, 5)),
-        ({"guidance": 1.0, "least": 0.01}, (8, 4)),
+        ({"least": 0.0}, (20, 10)),
+        ({"least": 0.02, "steps": 3, "begin": 0.6, "late": 1}, (8, 4)),
+        ({"guidance": 1.0, "least": 0.01}, (14, 7)),
         ({"guidance": 3.0, "steps": 1, "least": 0.1}, (2, 1)),
-        ({"guidance": 1.5, "least": 0.1, "clear": 0.0}, (14, 7)),
-        ({"steps": 2, "clear": 0.5}, (6, 3)),
-        ({"clear": 100.0, "least": 0.0}, (14, 7)),
+        ({"guidance": 1.5, "least": 0.1, "clear": 0.0, "late": 0}, (26, 13)),
+        ({"steps": 2, "clear": 0.5, "late": 0}, (6, 3)),
+        ({"steps": 4, "share": 0.7, "late": 9}, (8, 4)),
+        ({"clear": 100.0, "least": 0.0}, (20, 10)),
     ],
     ids=str,
 )

@@ -49,7 +49,7 @@ def test_the_demo(tiny: SD3, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(edits) >= 8 and len({row["edit"] for row in edits}) >= 6
     assert all(row["change"] for row in edits)
     assert all((row["background PSNR"] is None) == (row["edit"] == "change style") for row in edits)
-    costs = {"paired": 6 + 4 * 3, "ftedit": 2 + 2 + 6 + 4 * 4}
+    costs = {"paired": 4 + 4 * 2, "ftedit": 2 + 2 + 6 + 4 * 4}
     for name, cost in costs.items():
         assert sum(row["forwards"] for row in made.rows if row["method"] == name) == 2 * cost
     assert made.sheet.width > 1000 and made.sheet.height > 800

@@ -60,22 +60,22 @@ def test_beyond_the_budget_it_is_computed_again(one: Editor) -> None:
             expected = pictures
         for got, wanted in zip(pictures, expected, strict=True):
             assert torch.allclose(got.latent, wanted.latent, rtol=0, atol=1e-5)
-    assert [*costs.values()] == [[14, 7], [14, 14 - 2], [14, 14]]
+    assert [*costs.values()] == [[20, 10], [20, 20 - 2], [20, 20]]
 
 
 def test_what_was_asked_otherwise_is_asked_again(one: Editor) -> None:
     """Another seed's noise, guidance or picture; and an edit whose mask alone differs is not."""
     inversion = one.invert(PICTURE, SOURCE, "paired")
     one.edit(inversion, TARGETS[0])
-    assert one.edit(inversion, TARGETS[1], seed=1).forwards == 14
-    assert one.edit(inversion, TARGETS[1], guidance=3.0).forwards == 7
-    assert one.edit(inversion, TARGETS[1], begin=0.7).forwards == 14
+    assert one.edit(inversion, TARGETS[1], seed=1).forwards == 20
+    assert one.edit(inversion, TARGETS[1], guidance=3.0).forwards == 10
+    assert one.edit(inversion, TARGETS[1], begin=0.7).forwards == 20
     assert one.edit(inversion, TARGETS[1], method="flowedit", steps=4).forwards == 16
     mask = np.zeros(PICTURE.size[::-1], bool)
     mask[:64] = True
-    assert one.edit(inversion, TARGETS[1], mask=mask).forwards == 7
+    assert one.edit(inversion, TARGETS[1], mask=mask).forwards == 10
     inversion.forget()
-    assert one.edit(inversion, TARGETS[0]).forwards == 14
+    assert one.edit(inversion, TARGETS[0]).forwards == 20
 
 
 def test_a_source_whose_features_are_lacking_is_asked_again(one: Editor) -> None:
@@ -112,7 +112,7 @@ def test_the_command_line_shows_it(run: Run, picture: Path, model: str, tmp_path
     """In the forwards of targets that are edited one after another."""
     words = ["--source", PROMPT, "--target", TARGET, "--target", "a dog at night"]
     args = ["edit", picture, *words, "--model", model, "--method", "paired", "--json"]
-    for more, forwards in (([], [14, 7]), (["--keep", "0"], [14, 14])):
+    for more, forwards in (([], [20, 10]), (["--keep", "0"], [20, 20])):
         code, out, err = run(*args, "-o", tmp_path / f"edits{len(more)}", *more)
         assert code == 0, err
         assert [each["forwards"] for each in json.loads(out)["edits"]] == forwards

@@ -37,7 +37,7 @@ FEW: dict[str, dict[str, Any]] = {
     "kv-edit": {"skip_steps": 1},
 }
 """What methods need, that a few steps of them can be made."""
-MOVING = FEW | {"paired": {"least": 0.0}}
+MOVING = FEW | {"paired": {"least": 0.0}, "paired-short": {"least": 0.0}}
 """And that they change a picture of a random model, whose cells change by little."""
 
 

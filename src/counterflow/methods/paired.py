@@ -1,13 +1,10 @@
 """Paired: FlowEdit in few steps, both prompts guided alike, small changes more than large ones.
 
 Ours, after FlowEdit (arXiv 2412.08629), by what was measured on the bundled model
-(docs/decisions/0024). Source and target are asked at the same noise and guided by the same scale,
-so that what guidance does to any picture cancels. The noise levels are even parts of the model's
-own schedule from `begin` down: above it the place of things is lost, and a pipeline's own last
-interval is a sliver that costs as much as any. In the first step both are still the same picture:
-what the empty prompt says cancels and is not asked, and how far the prompts are apart tells how
-much guidance the edit needs. At the end cells that hardly changed are the picture's own. Equal
-prompts give the picture back exactly. It is bad at poses, which leave blurred remnants.
+(docs/decisions/0024). Source and target are asked at one noise and guided by one scale: what
+guidance does to any picture cancels. In the first step both are the same picture: the empty prompt
+cancels and is not asked, nor in the last; how far the prompts are apart tells how much guidance the
+edit needs. At the end cells that hardly changed are the picture's own. Poses leave remnants.
 """
 
 from __future__ import annotations
@@ -33,14 +30,15 @@ class Paired(Method):
     title = "Paired"
     paper = "Counterflow, after FlowEdit, arXiv 2412.08629"
 
-    steps: int = setting(4, Integer(1, 1000), "Steps of the grid, N.")
+    steps: int = setting(7, Integer(1, 1000), "Steps of the grid, N.")
     guidance: float = setting(2.0, Number(0, 100), "Least guidance, under both prompts.")
-    begin: float = setting(0.8, Number(0.01, 1), "Noise level where the edit begins.")
+    begin: float = setting(0.85, Number(0.01, 1), "Noise level where the edit begins.")
+    late: int = setting(3, Integer(0, 1000), "Last steps that do not ask the empty prompt.")
+    share: float = setting(0.1, Number(0, 1), "How much they grow of what guidance would.")
     clear: float = setting(
         3.5,
         Number(0, 100),
-        "Largest difference of the prompts in the first step below which guidance grows, by the "
-        "root of the ratio and at most twofold; 0 leaves it as it is.",
+        "Largest difference of the prompts in the first step below which guidance grows; 0: none.",
     )
     least: float = setting(
         0.4, Number(0, 100), "Change of a latent cell that is undone; twice as much is kept whole."
@@ -55,15 +53,17 @@ class Paired(Method):
     ) -> tuple[Latent, Tensor | None]:
         """The state is the guidance of each target, None before it is known."""
         z, guidance = run.noised(run.noise(), step.sigma), run.backbone.guidance(self.guidance)
-        alone = guidance.linear and guidance.forwards == 2  # the empty prompt is asked by itself
-        scale, empty = (1.0 if alone else self.guidance), alone and g is not None
+        alone = guidance.linear and guidance.forwards == 2  # the empty prompt is asked apart
+        late = step.index >= run.grid.steps - self.late
+        empty, scale = alone and not late and g is not None, 1 if alone or late else self.guidance
         places = z, x + z - run.image
         asked = run.of_source(places[0], scale), run.of_target(places[1], scale)
         source, target, *rest = run.velocities(step, *asked, *map(run.of_negative, places * empty))
-        change = target - source
-        if alone:
-            g = self.scale(change) if g is None else g
-            change = g * change - (g - 1) * (rest[1] - rest[0] if rest else 0)
+        change, share = target - source, 1.0 if g is None else self.share
+        g = self.scale(change) if g is None and alone else g
+        if alone and g is not None:
+            less = rest[1] - rest[0] if empty else (1 - share) * change
+            change = g * change - (g - 1) * less
         x = x + run.grid.width(step.index) * change
         if step.index == run.grid.steps - 1 and self.least:
             run.found.append((lengths(x - run.image) / self.least - 1).clamp(0, 1))
@@ -71,7 +71,7 @@ class Paired(Method):
         return x, g
 
     def scale(self, change: Latent) -> Tensor:
-        """Guidance by the first step's largest difference, `[targets, 1, 1, 1]`."""
+        """Guidance by the root of the first step's largest difference, `[targets, 1, 1, 1]`."""
         most = lengths(change).amax((1, 2, 3), keepdim=True).clamp_min(1e-9)
         return self.guidance * (self.clear / most).sqrt().clamp(1, 2)
 

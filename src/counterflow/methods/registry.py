@@ -42,6 +42,7 @@ class Entry:
 
 FTEDIT = "counterflow.methods.ftedit:FTEdit"
 DECFLOWEDIT = "counterflow.methods.decflowedit:DecFlowEdit"
+PAIRED = "counterflow.methods.paired:Paired"
 PMI = "counterflow.methods.pmi:PMI"
 ODE = "counterflow.methods.ode:ODE"
 
@@ -68,7 +69,10 @@ METHODS: dict[str, Entry] = {
         "FTEdit's inversion and compensation, without its text control",
         {"text_ratio": 0.0},
     ),
-    "paired": Entry("counterflow.methods.paired:Paired"),
+    "paired": Entry(PAIRED),
+    "paired-short": Entry(
+        PAIRED, "Paired in four steps", {"steps": 4, "begin": 0.8, "late": 0, "share": 1.0}
+    ),
     "flowedit": Entry("counterflow.methods.flowedit:FlowEdit"),
     "directedit": Entry("counterflow.methods.directedit:DirectEdit"),
     "sdedit": Entry("counterflow.methods.sdedit:SDEdit"),

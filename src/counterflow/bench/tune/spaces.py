@@ -51,7 +51,8 @@ PMI: dict[str, Values] = {
 
 OWN: dict[str, dict[str, Values]] = {
     "paired": {
-        "steps": (2, 3, 4, 5, 6, 8),
+        "steps": (2, 3, 4, 5, 6, 7, 8),
+        "late": (0, 1, 2, 3),
         "clear": (0.0, 2.5, 3.5),
         "begin": (0.7, 0.75, 0.8, 0.85, 0.9),
         "least": (0.0, 0.2, 0.3, 0.5),
