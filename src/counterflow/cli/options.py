@@ -72,7 +72,7 @@ LOADING: dict[str, Any] = {
     "model": Annotated[
         str,
         typer.Option(
-            help="toybox or toybox-flux, a pipeline folder, or a repository, owner/name or "
+            help="toybox (bundled), a pipeline folder, or a repository, owner/name or "
             "owner/name@revision."
         ),
     ],
