@@ -81,7 +81,7 @@ def paired(v: Asked, x: float, s: Sequence[float], how: Any, draw: Draw) -> floa
         apart = v(there, TARGET) - v(noisy, SOURCE)
         if how.guidance != 1:
             g = g or how.guidance * min(2.0, max(1.0, math.sqrt(how.clear / abs(apart))))
-        if how.guidance != 1 and k >= len(s) - 1 - how.late:
+        if how.guidance != 1 and k >= len(s) - 1 - how.unguided:
             apart *= 1 + how.share * (g - 1)
         elif how.guidance != 1:
             apart = g * apart - (g - 1) * (v(there, NEGATIVE) - v(noisy, NEGATIVE))

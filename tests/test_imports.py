@@ -56,6 +56,7 @@ ROOMS: dict[str, set[str]] = {
     "edit": BELOW_EDIT | {""},
     "trust": BELOW_EDIT | {"edit", "metrics", "toybox.judge"},
     "bench": BELOW_BENCH,
+    "bench.size": BELOW_BENCH | {"bench", "toybox.train"},
     "bench.stats": set(),
     "bench.files": {"errors"},
     "bench.figures": {"bench.stats"},

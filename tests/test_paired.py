@@ -28,7 +28,7 @@ def by_hand(editor: Editor, x: Tensor, target: str, how: Any, seed: int) -> Tens
             apart = velocity(editor, q, s, target, 1) - velocity(editor, q, s, SOURCE, 1)
             scale = how.guidance * min(2, max(1, (how.clear / float(near(apart).max())) ** 0.5))
         g, growth = (scale if guided else 1.0), 1.0
-        if guided and k >= how.steps - how.late:
+        if guided and k >= how.steps - how.unguided:
             g, growth = 1.0, 1 + (how.share if k else 1.0) * (g - 1)
         v_t = velocity(editor, z + q - x, s, target, g)
         z = z + growth * (following - s) * (v_t - velocity(editor, q, s, SOURCE, g))
@@ -71,12 +71,12 @@ def levels(editor: Editor, how: Any) -> list[float]:
     ("settings", "cost"),
     [
         ({"least": 0.0}, (20, 10)),
-        ({"least": 0.02, "steps": 3, "begin": 0.6, "late": 1}, (8, 4)),
+        ({"least": 0.02, "steps": 3, "begin": 0.6, "unguided": 1}, (8, 4)),
         ({"guidance": 1.0, "least": 0.01}, (14, 7)),
         ({"guidance": 3.0, "steps": 1, "least": 0.1}, (2, 1)),
-        ({"guidance": 1.5, "least": 0.1, "clear": 0.0, "late": 0}, (26, 13)),
-        ({"steps": 2, "clear": 0.5, "late": 0}, (6, 3)),
-        ({"steps": 4, "share": 0.7, "late": 9}, (8, 4)),
+        ({"guidance": 1.5, "least": 0.1, "clear": 0.0, "unguided": 0}, (26, 13)),
+        ({"steps": 2, "clear": 0.5, "unguided": 0}, (6, 3)),
+        ({"steps": 4, "share": 0.7, "unguided": 9}, (8, 4)),
         ({"clear": 100.0, "least": 0.0}, (20, 10)),
     ],
     ids=str,

@@ -33,7 +33,7 @@ class Paired(Method):
     steps: int = setting(7, Integer(1, 1000), "Steps of the grid, N.")
     guidance: float = setting(2.0, Number(0, 100), "Least guidance, under both prompts.")
     begin: float = setting(0.85, Number(0.01, 1), "Noise level where the edit begins.")
-    late: int = setting(3, Integer(0, 1000), "Last steps that do not ask the empty prompt.")
+    unguided: int = setting(3, Integer(0, 1000), "Last steps that do not ask the empty prompt.")
     share: float = setting(0.1, Number(0, 1), "How much they grow of what guidance would.")
     clear: float = setting(
         3.5,
@@ -54,7 +54,7 @@ class Paired(Method):
         """The state is the guidance of each target, None before it is known."""
         z, guidance = run.noised(run.noise(), step.sigma), run.backbone.guidance(self.guidance)
         alone = guidance.linear and guidance.forwards == 2  # the empty prompt is asked apart
-        late = step.index >= run.grid.steps - self.late
+        late = step.index >= run.grid.steps - self.unguided
         empty, scale = alone and not late and g is not None, 1 if alone or late else self.guidance
         places = z, x + z - run.image
         asked = run.of_source(places[0], scale), run.of_target(places[1], scale)

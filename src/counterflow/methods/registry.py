@@ -71,7 +71,7 @@ METHODS: dict[str, Entry] = {
     ),
     "paired": Entry(PAIRED),
     "paired-short": Entry(
-        PAIRED, "Paired in four steps", {"steps": 4, "begin": 0.8, "late": 0, "share": 1.0}
+        PAIRED, "Paired in four steps", {"steps": 4, "begin": 0.8, "unguided": 0, "share": 1.0}
     ),
     "flowedit": Entry("counterflow.methods.flowedit:FlowEdit"),
     "directedit": Entry("counterflow.methods.directedit:DirectEdit"),

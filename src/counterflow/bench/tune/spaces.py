@@ -49,14 +49,18 @@ PMI: dict[str, Values] = {
     "w": (0.9, 0.94, 1.0),
 }
 
+PAIRED: dict[str, Values] = {
+    "steps": (2, 3, 4, 5, 6, 7, 8),
+    "unguided": (0, 1, 2, 3),
+    "share": (0.0, 0.1, 0.3, 0.5),
+    "clear": (0.0, 2.5, 3.5),
+    "begin": (0.7, 0.75, 0.8, 0.85, 0.9),
+    "least": (0.0, 0.2, 0.3, 0.5),
+}
+
 OWN: dict[str, dict[str, Values]] = {
-    "paired": {
-        "steps": (2, 3, 4, 5, 6, 7, 8),
-        "late": (0, 1, 2, 3),
-        "clear": (0.0, 2.5, 3.5),
-        "begin": (0.7, 0.75, 0.8, 0.85, 0.9),
-        "least": (0.0, 0.2, 0.3, 0.5),
-    },
+    "paired": PAIRED,
+    "paired-short": PAIRED,
     "ftedit": {"compensate": ("source", "both")},
     "fixed-point": {"compensate": ("source", "both"), "text_ratio": (0.0,)},
     "sdedit": {"n_start": share(0.5, 0.6, 0.7, 0.8, least=1), "guidance": (2.0, 3.0, 5.0, 7.0)},
