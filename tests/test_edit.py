@@ -128,7 +128,7 @@ def test_generation_is_the_pipelines_own(
         height=size[1],
         num_inference_steps=7,
         guidance_scale=guidance,
-        max_sequence_length=editor.backbone.t5_length,
+        max_sequence_length=editor.backbone.length,
         generator=torch.Generator().manual_seed(5),
         output_type="latent",
     ).images

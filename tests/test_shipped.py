@@ -92,7 +92,7 @@ def test_our_loop_is_the_pipelines(editor: Editor, guidance: float, size: tuple[
         height=size[1],
         generator=torch.Generator().manual_seed(4),
         output_type="latent",
-        max_sequence_length=editor.backbone.t5_length,  # type: ignore[attr-defined]
+        max_sequence_length=editor.backbone.length,  # type: ignore[attr-defined]
     ).images
     _, ours = editor.generate(prompt, 5, guidance, 4, size)
     assert (ours[-1] - theirs).abs().max() < 1e-4
@@ -110,7 +110,7 @@ def test_any_text_length_draws_the_same(editor: Editor) -> None:
             output_type="latent",
             max_sequence_length=length,
         ).images
-        for length in (editor.backbone.t5_length, 256)  # type: ignore[attr-defined]
+        for length in (editor.backbone.length, 256)  # type: ignore[attr-defined]
     )
     assert (short - long).square().mean() < 0.1 * short.square().mean()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
 from counterflow.toybox.train import text
-from tiny.parts import Tiny, autoencoder, captions, ready
+from tiny.parts import Tiny, autoencoder, captions, drawn, ready
 
 
 def aura_flow() -> Any:
@@ -63,14 +63,9 @@ def aura_flow() -> Any:
 def aura_flow_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    return pipeline(
-        list(prompts),
-        latents=noise,
-        guidance_scale=guidance,
-        max_sequence_length=text.LENGTH,
-        output_type="latent",
-        **options,
-    ).images
+    return drawn(
+        pipeline, prompts, noise, options, guidance_scale=guidance, max_sequence_length=text.LENGTH
+    )
 
 
 TINY = {"aura-flow": Tiny("aura-flow", aura_flow, aura_flow_own)}

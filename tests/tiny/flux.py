@@ -18,7 +18,7 @@ from transformers import CLIPTextModel
 
 from counterflow.backbones.mmdit import pack, unpack
 from counterflow.toybox.train import text
-from tiny.parts import Tiny, autoencoder, captions, ready
+from tiny.parts import Tiny, autoencoder, captions, drawn, ready
 
 
 def flux(guided: bool) -> Any:
@@ -57,15 +57,7 @@ def flux_own(
     told = {"guidance_scale": guidance}
     if not pipeline.transformer.config.guidance_embeds:
         told = {"true_cfg_scale": guidance, "negative_prompt": [""] * len(prompts)}
-    made = pipeline(
-        list(prompts),
-        latents=pack(noise),
-        max_sequence_length=text.LENGTH,
-        output_type="latent",
-        **told,
-        **options,
-    ).images
-    return unpack(made, noise)
+    return drawn(pipeline, prompts, noise, options, pack, max_sequence_length=text.LENGTH, **told)
 
 
 def chroma() -> Any:

@@ -22,8 +22,7 @@ from transformers import (
 )
 
 from counterflow.backbones.autoencoders import PatchAutoencoder
-from counterflow.backbones.mmdit import unpack
-from tiny.parts import PARTS, Tiny, patch_autoencoder, qwen_tokenizer, ready, squares
+from tiny.parts import PARTS, Tiny, drawn, patch_autoencoder, qwen_tokenizer, ready, squares
 
 WORDS = {
     "hidden_size": 8,
@@ -72,15 +71,9 @@ def flux2() -> Any:
 def flux2_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    made = pipeline(
-        prompt=list(prompts),
-        latents=squares(noise),
-        guidance_scale=guidance,
-        max_sequence_length=96,
-        output_type="latent",
-        **options,
-    ).images
-    return unpack(made, noise)
+    return drawn(
+        pipeline, prompts, noise, options, squares, guidance_scale=guidance, max_sequence_length=96
+    )
 
 
 def klein() -> Any:
@@ -103,7 +96,7 @@ def klein_own(
         output_type="latent",
         **options,
     ).images
-    return PatchAutoencoder(pipeline.vae).scaled(made)
+    return PatchAutoencoder(pipeline.vae, pipeline.device).scaled(made)
 
 
 TINY = {

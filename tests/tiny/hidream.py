@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from counterflow.toybox.train import text
-from tiny.parts import Tiny, autoencoder, captions, llama_tokenizer, ready
+from tiny.parts import Tiny, autoencoder, captions, drawn, llama_tokenizer, ready
 
 
 def hidream() -> Any:
@@ -65,14 +65,9 @@ def hidream() -> Any:
 def hidream_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    return pipeline(
-        list(prompts),
-        latents=noise,
-        guidance_scale=guidance,
-        max_sequence_length=text.LENGTH,
-        output_type="latent",
-        **options,
-    ).images
+    return drawn(
+        pipeline, prompts, noise, options, guidance_scale=guidance, max_sequence_length=text.LENGTH
+    )
 
 
 TINY = {

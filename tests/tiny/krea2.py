@@ -10,8 +10,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler, Krea2Pipeline, Krea2Trans
 from torch import Tensor
 from transformers import Qwen3VLModel
 
-from counterflow.backbones.mmdit import pack, unpack
-from tiny.parts import Tiny, frame_autoencoder, qwen3_vl, qwen_tokenizer, ready
+from counterflow.backbones.mmdit import pack
+from tiny.parts import Tiny, drawn, frame_autoencoder, qwen3_vl, qwen_tokenizer, ready
 from tiny.qwen_image import SYSTEM
 
 
@@ -55,15 +55,9 @@ def krea2_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
     """Its guidance 0 is the prompt alone."""
-    made = pipeline(
-        list(prompts),
-        latents=pack(noise),
-        guidance_scale=guidance - 1,
-        max_sequence_length=64,
-        output_type="latent",
-        **options,
-    ).images
-    return unpack(made, noise)
+    return drawn(
+        pipeline, prompts, noise, options, pack, guidance_scale=guidance - 1, max_sequence_length=64
+    )
 
 
 TINY = {

@@ -13,8 +13,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from counterflow.backbones.mmdit import pack, unpack
-from tiny.parts import Tiny, autoencoder, qwen_tokenizer, qwen_vl, ready
+from counterflow.backbones.mmdit import pack
+from tiny.parts import Tiny, autoencoder, drawn, qwen_tokenizer, qwen_vl, ready
 
 
 def longcat_image() -> Any:
@@ -44,16 +44,16 @@ def longcat_image() -> Any:
 def longcat_image_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    made = pipeline(
-        list(prompts),
+    return drawn(
+        pipeline,
+        prompts,
+        noise,
+        options,
+        pack,
         negative_prompt=[""] * len(prompts),
         guidance_scale=guidance,
-        latents=pack(noise),
         enable_prompt_rewrite=False,
-        output_type="latent",
-        **options,
-    ).images
-    return unpack(made, noise)
+    )
 
 
 TINY = {"longcat-image": Tiny("longcat-image", longcat_image, longcat_image_own)}

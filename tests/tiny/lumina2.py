@@ -9,7 +9,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, Lumina2Pipeline, Lumina2Transformer2DModel
 from torch import Tensor
 
-from tiny.parts import Tiny, autoencoder, gemma, gemma_tokenizer, ready
+from tiny.parts import Tiny, autoencoder, drawn, gemma, gemma_tokenizer, ready
 
 SYSTEM = (
     "You are an assistant designed to generate superior images with the superior degree of "
@@ -47,14 +47,7 @@ def lumina2() -> Any:
 def lumina2_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    return pipeline(
-        list(prompts),
-        latents=noise,
-        guidance_scale=guidance,
-        max_sequence_length=64,
-        output_type="latent",
-        **options,
-    ).images
+    return drawn(pipeline, prompts, noise, options, guidance_scale=guidance, max_sequence_length=64)
 
 
 TINY = {"lumina2": Tiny("lumina2", lumina2, lumina2_own)}

@@ -13,8 +13,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from counterflow.backbones.mmdit import pack, unpack
-from tiny.parts import Tiny, autoencoder, qwen3, qwen_tokenizer, ready
+from counterflow.backbones.mmdit import pack
+from tiny.parts import Tiny, autoencoder, drawn, qwen3, qwen_tokenizer, ready
 
 SYSTEM = (
     "Describe the image by detailing the color, quantity, text, shape, size, texture, spatial "
@@ -49,15 +49,9 @@ def ovis_image() -> Any:
 def ovis_image_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    made = pipeline(
-        list(prompts),
-        guidance_scale=guidance,
-        latents=pack(noise),
-        max_sequence_length=64,
-        output_type="latent",
-        **options,
-    ).images
-    return unpack(made, noise)
+    return drawn(
+        pipeline, prompts, noise, options, pack, guidance_scale=guidance, max_sequence_length=64
+    )
 
 
 TINY = {"ovis-image": Tiny("ovis-image", ovis_image, ovis_image_own)}

@@ -60,6 +60,22 @@ class Tiny:
         return torch.empty(0)
 
 
+def drawn(
+    pipeline: Any,
+    prompts: Sequence[str],
+    noise: Tensor,
+    options: dict[str, Any],
+    packing: Callable[[Tensor], Tensor] | None = None,
+    **told: Any,
+) -> Tensor:
+    """Latents of a pipeline's own call, told what is given; it may take them packed."""
+    latents = noise if packing is None else packing(noise)
+    made = pipeline(
+        prompt=list(prompts), latents=latents, output_type="latent", **told, **options
+    ).images
+    return made if packing is None else unpack(made, noise)
+
+
 @cache
 def captions() -> list[str]:
     return [caption(sample(i)) for i in range(300)]

@@ -13,8 +13,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from counterflow.backbones.mmdit import pack, unpack
-from tiny.parts import Tiny, frame_autoencoder, qwen_tokenizer, qwen_vl, ready
+from counterflow.backbones.mmdit import pack
+from tiny.parts import Tiny, drawn, frame_autoencoder, qwen_tokenizer, qwen_vl, ready
 
 SYSTEM = "Describe the image by detailing the color, shape, size, texture, quantity, text"
 
@@ -50,16 +50,16 @@ def qwen_image() -> Any:
 def qwen_image_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    made = pipeline(
-        list(prompts),
+    return drawn(
+        pipeline,
+        prompts,
+        noise,
+        options,
+        pack,
         negative_prompt=[""] * len(prompts),
         true_cfg_scale=guidance,
-        latents=pack(noise),
         max_sequence_length=64,
-        output_type="latent",
-        **options,
-    ).images
-    return unpack(made, noise)
+    )
 
 
 TINY = {"qwen-image": Tiny("qwen-image", qwen_image, qwen_image_own)}

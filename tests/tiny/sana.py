@@ -14,7 +14,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from tiny.parts import Tiny, gemma, gemma_tokenizer, ready
+from tiny.parts import Tiny, drawn, gemma, gemma_tokenizer, ready
 
 
 def sana() -> Any:
@@ -60,15 +60,15 @@ def sana() -> Any:
 def sana_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    return pipeline(
-        list(prompts),
-        latents=noise,
+    return drawn(
+        pipeline,
+        prompts,
+        noise,
+        options,
         guidance_scale=guidance,
         max_sequence_length=64,
         use_resolution_binning=False,
-        output_type="latent",
-        **options,
-    ).images
+    )
 
 
 TINY = {"sana": Tiny("sana", sana, sana_own, wide=(96, 64))}

@@ -14,7 +14,7 @@ from diffusers import (
 from torch import Tensor
 
 from counterflow.toybox.train import text
-from tiny.parts import Tiny, autoencoder, captions, ready
+from tiny.parts import Tiny, autoencoder, captions, drawn, ready
 
 
 def sd3(dual_attention: bool = False, shift: float = 1.0) -> Any:
@@ -56,14 +56,9 @@ def sd3(dual_attention: bool = False, shift: float = 1.0) -> Any:
 def sd3_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
-    return pipeline(
-        list(prompts),
-        latents=noise,
-        guidance_scale=guidance,
-        max_sequence_length=text.LENGTH,
-        output_type="latent",
-        **options,
-    ).images
+    return drawn(
+        pipeline, prompts, noise, options, guidance_scale=guidance, max_sequence_length=text.LENGTH
+    )
 
 
 TINY = {

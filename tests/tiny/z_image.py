@@ -9,7 +9,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from torch import Tensor
 
-from tiny.parts import Tiny, autoencoder, qwen3, qwen_tokenizer, ready
+from tiny.parts import Tiny, autoencoder, drawn, qwen3, qwen_tokenizer, ready
 
 
 def z_image() -> Any:
@@ -43,14 +43,9 @@ def z_image_own(
     pipeline: Any, prompts: Sequence[str], noise: Tensor, guidance: float, options: dict[str, Any]
 ) -> Tensor:
     """Its guidance 0 is the prompt alone."""
-    return pipeline(
-        list(prompts),
-        latents=noise,
-        guidance_scale=guidance - 1,
-        max_sequence_length=64,
-        output_type="latent",
-        **options,
-    ).images
+    return drawn(
+        pipeline, prompts, noise, options, guidance_scale=guidance - 1, max_sequence_length=64
+    )
 
 
 TINY = {"z-image": Tiny("z-image", z_image, z_image_own, text=("cap_feats",))}

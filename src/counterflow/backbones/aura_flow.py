@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from counterflow.backbones import mmdit
+from counterflow.backbones.autoencoders import Autoencoder
 from counterflow.backbones.base import Block, Conditioning, Site, Stream
 from counterflow.backbones.pipelines import PipelineAdapter, quiet
 from counterflow.flow import Latent
@@ -39,11 +40,11 @@ class AuraFlow(PipelineAdapter):
         self.longest = isqrt(int(self.transformer.config.pos_embed_max_size)) * self.multiple
         self.area = min(self.area, self.longest**2)
 
-    def _autoencoder(self) -> None:
+    def _autoencoder(self) -> Autoencoder:
         """Its decoder overflows in float16."""
         if self.vae.dtype == torch.float16:
             self.vae.to(torch.float32)
-        super()._autoencoder()
+        return super()._autoencoder()
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:
@@ -100,7 +101,4 @@ class AuraFlow(PipelineAdapter):
     def blocks(self) -> list[Block]:
         """Joint blocks, then single ones, which are given one stream of both."""
         net = self.transformer
-        return [
-            *(Block(module, mmdit.streams) for module in net.joint_transformer_blocks),
-            *(Block(module, mmdit.stream) for module in net.single_transformer_blocks),
-        ]
+        return mmdit.blocks(net.joint_transformer_blocks, net.single_transformer_blocks)

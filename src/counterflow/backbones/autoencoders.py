@@ -5,7 +5,7 @@ Pictures are `[b, 3, height, width]` in -1…1. What the encoder gives is scaled
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,11 +14,12 @@ from counterflow.backbones.mmdit import pack, unpack
 from counterflow.flow import Latent
 
 
+@runtime_checkable
 class Autoencoder(Protocol):
     """Pictures to latents in the model's units, and back."""
 
-    device: torch.device
-    """Where it runs, wherever its weights are kept."""
+    channels: int
+    """Of its latents."""
 
     def encode(self, picture: Tensor) -> Latent:
         """The mode of the encoder's distribution."""
@@ -30,11 +31,14 @@ class Autoencoder(Protocol):
 
 
 class ScaledAutoencoder:
-    """An `AutoencoderKL` whose latents are shifted and scaled, `(z - shift) * scale`."""
+    """An `AutoencoderKL` whose latents are shifted and scaled, `(z - shift) * scale`.
 
-    def __init__(self, vae: Any) -> None:
+    It runs on `device`, wherever its weights are kept.
+    """
+
+    def __init__(self, vae: Any, device: torch.device) -> None:
         self.vae = vae.to(memory_format=torch.channels_last)  # a quarter faster, measured
-        self.device = vae.device
+        self.device, self.channels = device, int(vae.config.latent_channels)
         self.scale = float(vae.config.get("scaling_factor", None) or 1.0)
         self.shift = float(vae.config.get("shift_factor", None) or 0.0)
 
@@ -66,8 +70,8 @@ class PatchAutoencoder(ScaledAutoencoder):
     own in each channel, those of a batch norm.
     """
 
-    def __init__(self, vae: Any, epsilon: float | None = None) -> None:
-        super().__init__(vae)
+    def __init__(self, vae: Any, device: torch.device, epsilon: float | None = None) -> None:
+        super().__init__(vae, device)
         epsilon = float(vae.config.batch_norm_eps) if epsilon is None else epsilon
         self.mean = vae.bn.running_mean.float()
         self.spread = (vae.bn.running_var.float() + epsilon).sqrt()
@@ -86,8 +90,8 @@ class PatchAutoencoder(ScaledAutoencoder):
 class FrameAutoencoder:
     """An autoencoder of videos, for one frame; latents are `(z - mean) / spread` by channel."""
 
-    def __init__(self, vae: Any) -> None:
-        self.vae, self.device = vae, vae.device
+    def __init__(self, vae: Any, device: torch.device) -> None:
+        self.vae, self.device, self.channels = vae, device, int(vae.config.z_dim)
         self.mean, self.spread = (
             torch.tensor(each).reshape(1, -1, 1, 1)
             for each in (vae.config.latents_mean, vae.config.latents_std)

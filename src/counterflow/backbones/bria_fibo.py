@@ -7,11 +7,14 @@ is cut to the longest prompt of a batch. Time is 1000·sigma and alone modulates
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from counterflow.backbones import mmdit
-from counterflow.backbones.autoencoders import FrameAutoencoder
+from counterflow.backbones.autoencoders import Autoencoder, FrameAutoencoder
 from counterflow.backbones.base import Conditioning, Site, Stream
 from counterflow.backbones.chroma import Chroma
 from counterflow.backbones.pipelines import PipelineAdapter
@@ -25,13 +28,17 @@ class BriaFibo(Chroma):
     family = "bria-fibo"
     embedders = ("context_embedder", "time_embed")
 
+    def __init__(
+        self, pipeline: Any, identity: str = "", words: Collection[str] | None = None
+    ) -> None:
+        super().__init__(pipeline, identity, words)
+        self.multiple = self.factor
+
     def _longest_text(self) -> int:
         return 3000
 
-    def _autoencoder(self) -> None:
-        self.autoencoder = FrameAutoencoder(self.vae)
-        self.channels = int(self.vae.config.z_dim)
-        self.multiple = self.factor
+    def _autoencoder(self) -> Autoencoder:
+        return FrameAutoencoder(self.vae, self.device)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from counterflow.backbones import mmdit
 from counterflow.backbones.base import Block, Conditioning
 from counterflow.backbones.flux import Flux
-from counterflow.backbones.pipelines import PipelineAdapter
 from counterflow.flow import Latent
 
 
@@ -30,10 +29,6 @@ class Chroma(Flux):
 
     def _longest_text(self) -> int:
         return 512
-
-    def _few_steps(self) -> int | None:
-        """By name alone."""
-        return PipelineAdapter._few_steps(self)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:
@@ -62,8 +57,4 @@ class Chroma(Flux):
 
     def blocks(self) -> list[Block]:
         """Double blocks, then single ones, which are given one stream of both."""
-        double, single = self._blocks()
-        return [
-            *(Block(module, mmdit.streams) for module in double),
-            *(Block(module, mmdit.stream) for module in single),
-        ]
+        return mmdit.blocks(*self._blocks())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from counterflow.backbones import mmdit
-from counterflow.backbones.autoencoders import PatchAutoencoder
+from counterflow.backbones.autoencoders import Autoencoder, PatchAutoencoder
 from counterflow.backbones.base import Block, Conditioning, Site, Stream
 from counterflow.backbones.pipelines import PipelineAdapter
 from counterflow.flow import Latent
@@ -40,9 +40,8 @@ class ErnieImage(PipelineAdapter):
         self.factor = self.multiple // 2
         self.length = min(LENGTH, int(pipeline.tokenizer.model_max_length))
 
-    def _autoencoder(self) -> None:
-        self.autoencoder = PatchAutoencoder(self.vae, EPSILON)
-        self.channels = int(self.vae.config.latent_channels)
+    def _autoencoder(self) -> Autoencoder:
+        return PatchAutoencoder(self.vae, self.device, EPSILON)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:
@@ -83,18 +82,8 @@ class ErnieImage(PipelineAdapter):
         and shifts them, and all rows alike. q and k are compared as the last forward's first row
         turns them.
         """
-        return [
-            site
-            for n, layer in enumerate(self.transformer.layers)
-            for site in mmdit.single_sites(
-                n,
-                layer.adaLN_sa_ln,
-                layer.self_attention,
-                self._rows,
-                self._turned,
-                tokens_first=True,
-            )
-        ]
+        normed = [(layer.adaLN_sa_ln, layer.self_attention) for layer in self.transformer.layers]
+        return mmdit.stream_sites(normed, self._rows, self._turned, tokens_first=True)
 
     def _rows(self, stream: Stream) -> slice:
         image = len(self._image)

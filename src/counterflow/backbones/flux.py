@@ -46,9 +46,10 @@ class Flux(PipelineAdapter):
         return 512 if self.embedded else 256
 
     def _few_steps(self) -> int | None:
-        """Schnell alone has neither embedded guidance nor a shift by the picture's size."""
+        """Schnell alone of FLUX.1 is neither told guidance nor shifted by the picture's size."""
         shifted = self.pipeline.scheduler.config.get("use_dynamic_shifting", False)
-        return super()._few_steps() if self.embedded or shifted else 4
+        other = self.family != Flux.family or self.embedded or shifted
+        return super()._few_steps() if other else 4
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:
@@ -111,9 +112,6 @@ class Flux(PipelineAdapter):
     def _turned(self, heads: Tensor, stream: Stream) -> Tensor:
         turns = self.transformer.pos_embed(self._places[self._rows(stream)])
         return apply_rotary_emb(heads, turns, sequence_dim=2)  # type: ignore[no-any-return]
-
-    def _rows(self, stream: Stream) -> slice:
-        return mmdit.text_first(self.length, stream)
 
     def blocks(self) -> list[Block]:
         """Double blocks, then single ones; text and image streams in, both out in that order."""

@@ -15,10 +15,9 @@ from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu, forma
 from torch import Tensor, nn
 
 from counterflow.backbones import mmdit
-from counterflow.backbones.autoencoders import PatchAutoencoder
+from counterflow.backbones.autoencoders import Autoencoder, PatchAutoencoder
 from counterflow.backbones.base import Block, Conditioning
 from counterflow.backbones.flux import Flux
-from counterflow.backbones.pipelines import PipelineAdapter
 from counterflow.prompts import Segment, padded, tokenize_inside
 
 
@@ -36,13 +35,8 @@ class Flux2(Flux):
     def _longest_text(self) -> int:
         return int(self.pipeline.tokenizer_max_length)
 
-    def _few_steps(self) -> int | None:
-        """By name alone."""
-        return PipelineAdapter._few_steps(self)
-
-    def _autoencoder(self) -> None:
-        self.autoencoder = PatchAutoencoder(self.vae)
-        self.channels = int(self.vae.config.latent_channels)
+    def _autoencoder(self) -> Autoencoder:
+        return PatchAutoencoder(self.vae, self.device)
 
     def shift(self, steps: int, tokens: int) -> float:
         """As measured by the model's makers, by the number of steps too."""
@@ -84,11 +78,7 @@ class Flux2(Flux):
 
     def blocks(self) -> list[Block]:
         """Double blocks, then single ones, which are given one stream of both."""
-        double, single = self._blocks()
-        return [
-            *(Block(module, mmdit.streams) for module in double),
-            *(Block(module, mmdit.stream) for module in single),
-        ]
+        return mmdit.blocks(*self._blocks())
 
 
 class Klein(Flux2):

@@ -114,7 +114,4 @@ class HiDream(PipelineAdapter):
     def blocks(self) -> list[Block]:
         """Double blocks put out image and text, single ones one stream of both."""
         net = self.transformer
-        return [
-            *(Block(module, mmdit.image_first) for module in net.double_stream_blocks),
-            *(Block(module, mmdit.stream) for module in net.single_stream_blocks),
-        ]
+        return mmdit.blocks(net.double_stream_blocks, net.single_stream_blocks, mmdit.image_first)

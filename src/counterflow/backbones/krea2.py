@@ -16,7 +16,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
 
 from counterflow.backbones import mmdit
-from counterflow.backbones.autoencoders import FrameAutoencoder
+from counterflow.backbones.autoencoders import Autoencoder, FrameAutoencoder
 from counterflow.backbones.base import Block, Conditioning, Site, Stream
 from counterflow.backbones.pipelines import PipelineAdapter
 from counterflow.flow import Latent
@@ -39,9 +39,8 @@ class Krea2(PipelineAdapter):
         super().__init__(pipeline, identity, words)
         self.length = min(LENGTH, int(pipeline.tokenizer.model_max_length))
 
-    def _autoencoder(self) -> None:
-        self.autoencoder = FrameAutoencoder(self.vae)
-        self.channels = int(self.vae.config.z_dim)
+    def _autoencoder(self) -> Autoencoder:
+        return FrameAutoencoder(self.vae, self.device)
 
     def _few_steps(self) -> int | None:
         """Its configuration says whether it is distilled."""
@@ -99,10 +98,10 @@ class Krea2(PipelineAdapter):
         """
         blocks = self.transformer.transformer_blocks
         normed = [(block.norm1, block.attn) for block in blocks]
-        return mmdit.stream_sites(normed, self.length, self._turned)
+        return mmdit.stream_sites(normed, self._rows, self._turned)
 
     def _turned(self, heads: Tensor, stream: Stream) -> Tensor:
-        turns = self.transformer.rotary_emb(self._places[mmdit.text_first(self.length, stream)])
+        turns = self.transformer.rotary_emb(self._places[self._rows(stream)])
         return apply_rotary_emb(heads, turns, sequence_dim=2)  # type: ignore[no-any-return]
 
     def blocks(self) -> list[Block]:

@@ -19,7 +19,6 @@ from counterflow.backbones import mmdit
 from counterflow.backbones.base import Conditioning, Guidance
 from counterflow.backbones.flux import Flux
 from counterflow.backbones.guidance import Rescaled
-from counterflow.backbones.pipelines import PipelineAdapter
 from counterflow.prompts import Kind, Segment, padded, unknown_words
 
 APOSTROPHE = re.compile(r"(?<=[a-zA-Z])'(?=[a-zA-Z])")
@@ -37,10 +36,6 @@ class LongCatImage(Flux):
 
     def _longest_text(self) -> int:
         return int(self.pipeline.tokenizer_max_length)
-
-    def _few_steps(self) -> int | None:
-        """By name alone."""
-        return PipelineAdapter._few_steps(self)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:

@@ -87,13 +87,8 @@ class Lumina2(PipelineAdapter):
 
         q and k are compared as the last forward's first row turns them.
         """
-        return [
-            site
-            for n, layer in enumerate(self.transformer.layers)
-            for site in mmdit.single_sites(
-                n, layer.norm1, layer.attn, self._rows, self._turned, self.length
-            )
-        ]
+        normed = [(layer.norm1, layer.attn) for layer in self.transformer.layers]
+        return mmdit.stream_sites(normed, self._rows, self._turned, self.length)
 
     def _rows(self, stream: Stream) -> list[slice]:
         image = self._size[0] * self._size[1]

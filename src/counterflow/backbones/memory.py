@@ -1,4 +1,4 @@
-"""What saves memory, by diffusers' own means: offloading, 8-bit weights, tiles.
+"""How much a pipeline takes, and what saves it, by diffusers' own means: offloading, 8 bits, tiles.
 
 The backbone's own features of the source go where `Features` keeps them; nothing here knows them.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from counterflow.backbones.loading import Loading
 from counterflow.errors import InputError, ModelError
@@ -35,6 +36,13 @@ def place(pipeline: Any, how: Loading, device: torch.device, dtype: torch.dtype)
             f"{how.model} does not fit the memory of {device} as {str(dtype).partition('.')[2]}: "
             "try --offload model, or group, --cast, or a file of fewer bits (--weights)"
         ) from None
+
+
+def weight_bytes(pipeline: Any) -> int:
+    """Of all networks of a pipeline, each tensor once."""
+    modules = [each for each in pipeline.components.values() if isinstance(each, nn.Module)]
+    tensors = {id(each): each for m in modules for each in (*m.parameters(), *m.buffers())}
+    return sum(each.numel() * each.element_size() for each in tensors.values())
 
 
 def _placed(pipeline: Any, offload: str | None, device: torch.device) -> Any:

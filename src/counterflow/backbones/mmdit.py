@@ -6,14 +6,14 @@ stream of both), `add_q_proj` for the text, with the norms `norm_q` and `norm_ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from counterflow.backbones.base import ATTENTION, Site, Stream
+from counterflow.backbones.base import ATTENTION, Block, Site, Stream
 from counterflow.flow import Latent
 
 Turn = Callable[[Tensor, Stream], Tensor]
@@ -99,13 +99,18 @@ def reading(
     return read, partial(_with_rows, rows, columns, swapped)
 
 
-def stream_sites(blocks: Sequence[tuple[nn.Module, Any]], length: int, turn: Turn) -> list[Site]:
-    """Those of blocks, as (norm, attention), with one stream: `length` rows of text, then image."""
-    rows = partial(text_first, length)
+def stream_sites(
+    parts: Iterable[tuple[nn.Module, Any]],
+    rows: Callable[[Stream], Rows],
+    turn: Turn,
+    length: int | None = None,
+    tokens_first: bool = False,
+) -> list[Site]:
+    """Those of blocks with one stream of both, each as (norm, attention); as `single_sites`."""
     return [
         site
-        for n, (norm, attention) in enumerate(blocks)
-        for site in single_sites(n, norm, attention, rows, turn)
+        for n, (norm, attention) in enumerate(parts)
+        for site in single_sites(n, norm, attention, rows, turn, length, tokens_first)
     ]
 
 
@@ -126,7 +131,7 @@ def _projection(attention: Any, part: str) -> tuple[nn.Module, slice]:
 def flux_sites(
     double: Sequence[Any],
     single: Sequence[Any],
-    rows: Callable[[Stream], slice],
+    rows: Callable[[Stream], Rows],
     turn: Turn,
     length: int | None = None,
 ) -> list[Site]:
@@ -168,6 +173,15 @@ def stream(args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
     """The one stream as it entered a block."""
     entered: Tensor = args[0] if args else named["hidden_states"]
     return entered
+
+
+def blocks(
+    double: Iterable[Any],
+    single: Iterable[Any],
+    pair: Callable[[tuple[Any, ...], dict[str, Any]], Any] = streams,
+) -> list[Block]:
+    """Blocks with two streams, which put out a `pair`, then those with one stream of both."""
+    return [*(Block(each, pair) for each in double), *(Block(each, stream) for each in single)]
 
 
 def first(output: Any) -> Tensor:

@@ -14,7 +14,6 @@ from torch import Tensor
 from counterflow.backbones import mmdit
 from counterflow.backbones.base import Conditioning
 from counterflow.backbones.flux import Flux
-from counterflow.backbones.pipelines import PipelineAdapter
 from counterflow.prompts import padded, tokenize_inside, unknown_words
 
 LENGTH = 256
@@ -32,10 +31,6 @@ class OvisImage(Flux):
 
     def _longest_text(self) -> int:
         return LENGTH
-
-    def _few_steps(self) -> int | None:
-        """By name alone."""
-        return PipelineAdapter._few_steps(self)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from counterflow.backbones import families
+from counterflow.backbones import families, mmdit
 from counterflow.backbones.autoencoders import Autoencoder, ScaledAutoencoder
-from counterflow.backbones.base import ClassifierFree, Conditioning, Guidance
+from counterflow.backbones.base import ClassifierFree, Conditioning, Guidance, Stream
 from counterflow.backbones.hooks import is_compiled
 from counterflow.errors import ModelError
 from counterflow.flow import Grid, Latent
@@ -24,6 +24,8 @@ class PipelineAdapter:
     """A loaded pipeline with its parts, and what most families do in the same way."""
 
     family: str
+    length: int
+    """Rows of its text stream, or of a part of it, as its pipeline's `max_sequence_length`."""
     even = True
     """Whether the pipeline hands its scheduler even noise levels, to be shifted."""
 
@@ -38,12 +40,11 @@ class PipelineAdapter:
         self.factor = int(pipeline.vae_scale_factor)
         self.multiple = 2 * self.factor
         self.area, self.longest = 1024**2, 8192
-        self._autoencoder()
-        self.autoencoder.device = self.device
+        self.autoencoder = self._autoencoder()
+        self.channels = self.autoencoder.channels
 
-    def _autoencoder(self) -> None:
-        self.autoencoder: Autoencoder = ScaledAutoencoder(self.vae)
-        self.channels = int(self.vae.config.latent_channels)
+    def _autoencoder(self) -> Autoencoder:
+        return ScaledAutoencoder(self.vae, self.device)
 
     @property
     def token(self) -> int:
@@ -95,6 +96,10 @@ class PipelineAdapter:
     def remembered(self) -> list[tuple[nn.Module, str]]:
         """Modules that see noise level and prompts alone, as (parent, name)."""
         return []
+
+    def _rows(self, stream: Stream) -> mmdit.Rows:
+        """Where a stream's tokens are in one of both: by default text comes first."""
+        return mmdit.text_first(self.length, stream)
 
     def guidance(self, scale: float) -> Guidance:
         """Classifier-free guidance."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from counterflow.backbones import mmdit
-from counterflow.backbones.autoencoders import FrameAutoencoder
+from counterflow.backbones.autoencoders import Autoencoder, FrameAutoencoder
 from counterflow.backbones.base import Block, Conditioning, Guidance, Site, Stream
 from counterflow.backbones.guidance import Rescaled
 from counterflow.backbones.pipelines import PipelineAdapter
@@ -36,9 +36,8 @@ class QwenImage(PipelineAdapter):
         super().__init__(pipeline, identity, words)
         self.length = min(LENGTH, int(pipeline.tokenizer.model_max_length))
 
-    def _autoencoder(self) -> None:
-        self.autoencoder = FrameAutoencoder(self.vae)
-        self.channels = int(self.vae.config.z_dim)
+    def _autoencoder(self) -> Autoencoder:
+        return FrameAutoencoder(self.vae, self.device)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:

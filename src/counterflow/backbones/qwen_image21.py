@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from counterflow.backbones import mmdit
-from counterflow.backbones.autoencoders import OpaqueAutoencoder
+from counterflow.backbones.autoencoders import Autoencoder, OpaqueAutoencoder
 from counterflow.backbones.base import Block, Conditioning, Site, Stream
 from counterflow.backbones.hooks import changed
 from counterflow.backbones.pipelines import PipelineAdapter
@@ -43,9 +43,8 @@ class QwenImage21(PipelineAdapter):
         """A token is a cell."""
         return self.factor
 
-    def _autoencoder(self) -> None:
-        self.autoencoder = OpaqueAutoencoder(self.vae)
-        self.channels = int(self.vae.config.z_dim)
+    def _autoencoder(self) -> Autoencoder:
+        return OpaqueAutoencoder(self.vae, self.device)
 
     def levels(self, steps: int) -> Sequence[float] | None:
         """Those of the model's makers, for as many steps as they have chosen."""
@@ -106,13 +105,13 @@ class QwenImage21(PipelineAdapter):
         """
         blocks = self.transformer.transformer_blocks
         normed = [(block.img_norm1, block.attn) for block in blocks]
-        return mmdit.stream_sites(normed, self.length, self._turned)
+        return mmdit.stream_sites(normed, self._rows, self._turned)
 
     def _turned(self, heads: Tensor, stream: Stream) -> Tensor:
         _, height, width = self._frames[0]
         image = torch.arange(self.length + height * width, device=heads.device) >= self.length
         turns = self.transformer.pos_embed(self._frames, image, heads.device)
-        turned = mmdit.turned(heads, turns[mmdit.text_first(self.length, stream)])
+        turned = mmdit.turned(heads, turns[self._rows(stream)])
         return turned if stream == "text" else mmdit.turned(turned, self._back[0])
 
     def blocks(self) -> list[Block]:

@@ -35,9 +35,9 @@ class SD3(PipelineAdapter):
         self.multiple = self.factor * int(self.transformer.config.patch_size)
         self.area = (int(self.transformer.config.sample_size) * self.factor) ** 2
         self.longest = int(self.transformer.config.pos_embed_max_size) * self.multiple
-        self.t5_length = T5_LENGTH
+        self.length = T5_LENGTH
         if pipeline.tokenizer_3 is not None:
-            self.t5_length = min(T5_LENGTH, pipeline.tokenizer_3.model_max_length)
+            self.length = min(T5_LENGTH, pipeline.tokenizer_3.model_max_length)
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Conditioning:
@@ -49,7 +49,7 @@ class SD3(PipelineAdapter):
                 prompt_3=None,
                 device=self.device,
                 do_classifier_free_guidance=False,
-                max_sequence_length=self.t5_length,
+                max_sequence_length=self.length,
             )
         tensors = {
             "encoder_hidden_states": embeds.to(self.dtype),
@@ -65,7 +65,7 @@ class SD3(PipelineAdapter):
             tokenize(pipe.tokenizer_2, prompt, "clip_g", 0, clip),
         ]
         if pipe.text_encoder_3 is not None:
-            segments.append(tokenize(pipe.tokenizer_3, prompt, "t5", clip, self.t5_length))
+            segments.append(tokenize(pipe.tokenizer_3, prompt, "t5", clip, self.length))
         return tuple(segments)
 
     @torch.no_grad()

@@ -87,14 +87,8 @@ class ZImage(PipelineAdapter):
         Features after the text's norm stand for the modulated ones: time alone scales them, and all
         rows alike. q and k are compared as the last forward's first row turns them.
         """
-        layers = enumerate(self.transformer.layers)
-        return [
-            site
-            for n, layer in layers
-            for site in mmdit.single_sites(
-                n, layer.attention_norm1, layer.attention, self._rows, self._turned, self.rows
-            )
-        ]
+        normed = [(layer.attention_norm1, layer.attention) for layer in self.transformer.layers]
+        return mmdit.stream_sites(normed, self._rows, self._turned, self.rows)
 
     def _rows(self, stream: Stream) -> slice:
         image = self._size[0] * self._size[1]

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from counterflow.backbones.base import Backbone, Conditioning
+from counterflow.backbones.memory import weight_bytes
 from counterflow.edit.editor import Editor
 from counterflow.flow import Latent, OneLatent, Step
 from counterflow.methods import registry
@@ -167,7 +167,7 @@ def peak(backbone: Backbone, work: Callable[[], Any]) -> tuple[int, int] | None:
     On a GPU its allocator tells it. On a CPU the profiler lists every allocation, and their sum is
     the same from run to run, unlike a process's memory. None for another device.
     """
-    weights = _weights(backbone)
+    weights = weight_bytes(backbone.pipeline)  # type: ignore[attr-defined]
     if backbone.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(backbone.device)
         work()
@@ -180,12 +180,6 @@ def peak(backbone: Backbone, work: Callable[[], Any]) -> tuple[int, int] | None:
     events = profile.profiler.kineto_results.events()
     memory = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     return weights + int(np.cumsum([size for _, size in memory]).max(initial=0)), weights
-
-
-def _weights(backbone: Any) -> int:
-    modules = [m for m in backbone.pipeline.components.values() if isinstance(m, nn.Module)]
-    tensors = {id(p): p for m in modules for p in [*m.parameters(), *m.buffers()]}
-    return sum(p.numel() * p.element_size() for p in tensors.values())
 
 
 @dataclass

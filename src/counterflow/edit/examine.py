@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from counterflow.backbones.families import FAMILIES, Family
+from counterflow.backbones.memory import weight_bytes
 from counterflow.edit.editor import Editor
 
 PROMPT, OTHER = "a red cat on the grass", "a blue cat on the grass"
@@ -67,9 +67,8 @@ def _own_picture(editor: Editor, family: Family, size: tuple[int, int]) -> Findi
     ours, _ = editor.generate(PROMPT, STEPS, 1.0, SEED, size)
     taken = inspect.signature(backbone.pipeline.__call__).parameters
     asked: dict[str, Any] = {name: value for name, value in family.plainly if name in taken}
-    length = getattr(backbone, "length", None) or getattr(backbone, "t5_length", None)
-    if "max_sequence_length" in taken and length is not None:
-        asked["max_sequence_length"] = length
+    if "max_sequence_length" in taken:
+        asked["max_sequence_length"] = backbone.length
     try:
         theirs = backbone.pipeline(
             prompt=PROMPT,
@@ -102,11 +101,7 @@ def _sites(backbone: Any, family: Family) -> Finding:
 
 def _memory(backbone: Any) -> str:
     """Bytes of the weights, and on a GPU the most that was taken."""
-    modules = [
-        each for each in backbone.pipeline.components.values() if isinstance(each, nn.Module)
-    ]
-    weights = {id(p): p.numel() * p.element_size() for m in modules for p in m.parameters()}
-    said = f"weights {sum(weights.values()) / 1e9:.2f} GB"
+    said = f"weights {weight_bytes(backbone.pipeline) / 1e9:.2f} GB"
     if backbone.device.type == "cuda":
         most = torch.cuda.max_memory_allocated(backbone.device)
         said += f", at most {most / 1e9:.2f} GB on the GPU"
