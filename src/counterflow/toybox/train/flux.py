@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
 )
@@ -78,15 +76,21 @@ class Texts(text.Texts):
 class Flux(ImageModel):
     """T5's tokens first, then the image's; told its guidance."""
 
+    kind = FluxPipeline
     rows = text.LENGTH
     last_key = text.LENGTH - 1
+
+    @staticmethod
+    def built() -> FluxTransformer2DModel:
+        """Of the sizes that are shipped."""
+        return build()
 
     @classmethod
     def untrained(cls, captions: list[str], seed: int) -> Flux:
         """A new model; its tokenizers are the bundled model's, whatever the captions."""
         texts = Texts()
         torch.manual_seed(seed)
-        return cls(build(), texts, FluxTrainingAttention())
+        return cls(cls.built(), texts, FluxTrainingAttention())
 
     def learn_guidance(self) -> None:
         """Train the embedding of guidance, which is 0 until then."""
@@ -116,17 +120,3 @@ class Flux(ImageModel):
             return_dict=False,
         )[0]
         return unpack(velocity.float(), x)
-
-    def pipeline(self, autoencoder: AutoencoderKL) -> FluxPipeline:
-        """The parts as a pipeline, with diffusers' own attention."""
-        transformer, texts = build(), self.texts
-        transformer.load_state_dict(self.transformer.state_dict())
-        return FluxPipeline(
-            transformer=transformer,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-            vae=autoencoder,
-            text_encoder=texts.encoder,
-            tokenizer=texts.tokenizers[0],
-            text_encoder_2=texts.encoder_2,
-            tokenizer_2=texts.tokenizers[1],
-        )

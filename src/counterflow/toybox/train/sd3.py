@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
@@ -75,8 +73,14 @@ class Texts(text.Texts):
 class SD3(ImageModel):
     """Image tokens first, then CLIP's and T5's."""
 
+    kind = StableDiffusion3Pipeline
     rows = 2 * text.LENGTH
     last_key = -1
+
+    @staticmethod
+    def built() -> SD3Transformer2DModel:
+        """Of the sizes that are shipped."""
+        return build()
 
     @classmethod
     def untrained(cls, captions: list[str], seed: int) -> SD3:
@@ -84,7 +88,7 @@ class SD3(ImageModel):
         torch.manual_seed(seed)
         texts = Texts(captions)
         torch.manual_seed(seed)
-        return cls(build(), texts, TrainingAttention())
+        return cls(cls.built(), texts, TrainingAttention())
 
     def predict(
         self,
@@ -106,19 +110,3 @@ class SD3(ImageModel):
             return_dict=False,
         )[0]
         return velocity
-
-    def pipeline(self, autoencoder: AutoencoderKL) -> StableDiffusion3Pipeline:
-        """The parts as a pipeline, with diffusers' own attention."""
-        transformer, texts = build(), self.texts
-        transformer.load_state_dict(self.transformer.state_dict())
-        return StableDiffusion3Pipeline(
-            transformer=transformer,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-            vae=autoencoder,
-            text_encoder=texts.encoder,
-            tokenizer=texts.tokenizers[0],
-            text_encoder_2=texts.encoder_2,
-            tokenizer_2=texts.tokenizers[1],
-            text_encoder_3=texts.encoder_3,
-            tokenizer_3=texts.tokenizers[2],
-        )

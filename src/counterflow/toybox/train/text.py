@@ -51,7 +51,7 @@ class Texts(nn.Module):
     """
 
     tokenizers: tuple[Any, ...]
-    """T5's is the last."""
+    """T5's is the last. Their encoders are `encoder`, `encoder_2` and so on."""
 
     def tokens(self, captions: list[str]) -> Tokens:
         """Captions as tokens, padded or cut to 36."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from counterflow.toybox.captions import caption, omitted_fields
@@ -34,6 +34,8 @@ def zero(*layers: nn.Linear) -> None:
 class ImageModel(nn.Module):
     """A transformer with its text encoders; each architecture is a subclass."""
 
+    kind: ClassVar[type[DiffusionPipeline]]
+    """Its class in diffusers."""
     rows: ClassVar[int]
     """Of the text stream."""
     last_key: ClassVar[int]
@@ -62,9 +64,21 @@ class ImageModel(nn.Module):
     ) -> Tensor:
         """The velocity, `[n, 16, 16, 16]`; `bias` is added to attention's logits for each key."""
 
+    @staticmethod
     @abstractmethod
+    def built() -> Any:
+        """An untrained transformer, with diffusers' own attention."""
+
     def pipeline(self, autoencoder: AutoencoderKL) -> DiffusionPipeline:
-        """The parts as a pipeline of diffusers."""
+        """The parts as a pipeline of diffusers, with its own attention."""
+        transformer = self.built()
+        transformer.load_state_dict(self.transformer.state_dict())
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+        parts = {"transformer": transformer, "scheduler": scheduler, "vae": autoencoder}
+        for tokenizer, end in zip(self.texts.tokenizers, ("", "_2", "_3"), strict=False):
+            parts[f"tokenizer{end}"] = tokenizer
+            parts[f"text_encoder{end}"] = getattr(self.texts, f"encoder{end}")
+        return self.kind(**parts)
 
     def learn_guidance(self) -> None:
         """From now on train what is told the guidance; until then it says nothing."""
