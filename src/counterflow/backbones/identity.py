@@ -29,7 +29,8 @@ def identify(model: str | Loading) -> str:
     """
     how = model if isinstance(model, Loading) else Loading(model)
     folder = local_folder(how.model)
-    more = [] if how.weights is None else [fingerprint(Path(how.weights).expanduser())]
+    own = how.weights_file()
+    more = [] if own is None else [fingerprint(own)]
     more += [f"{fingerprint(path)}x{weight:g}" for path, weight in how.loras()]
     if folder is not None:
         return f"{how.model}@{'+'.join([fingerprint(folder), *more])}"
@@ -60,11 +61,8 @@ def fingerprint(where: Path) -> str:
 
 def cache_file() -> Path:
     """Where digests are remembered: `counterflow/digests.json` in the system's cache folder."""
-    return (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "counterflow"
-        / ("digests.json")
-    )
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "counterflow" / "digests.json"
 
 
 def _digest(path: Path, known: Mapping[str, str], fresh: dict[str, str]) -> str:

@@ -16,7 +16,6 @@ from counterflow.errors import InputError
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 OFFLOADS = ("model", "sequential", "group")
-SUFFIXES = (".safetensors", ".gguf")
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,15 @@ class Loading:
             raise InputError(f"offload is one of {', '.join(OFFLOADS)}, not {self.offload!r}")
         if self.compile and (self.offload or self.cast):
             raise InputError("a compiled model is neither offloaded nor cast: choose one")
-        if self.weights is not None:
-            check_file("weights", Path(self.weights))
+        if (own := self.weights_file()) is not None:
+            check_file("weights", own, ".safetensors", ".gguf")
         for path, _ in self.loras():
-            check_file("LoRA", path)
+            check_file("LoRA", path, ".safetensors")
         check_model(self.model)
+
+    def weights_file(self) -> Path | None:
+        """The file of `weights`."""
+        return None if self.weights is None else Path(self.weights).expanduser()
 
     def loras(self) -> list[tuple[Path, float]]:
         """The LoRA files with their weights, 1 where none is given."""
@@ -70,8 +73,8 @@ class Loading:
         """What decides a picture, JSON-ready; folders and files by their full paths."""
         data = asdict(self)
         data["model"] = _full(self.model)
-        if self.weights is not None:
-            data["weights"] = str(Path(self.weights).expanduser().resolve())
+        own = self.weights_file()
+        data["weights"] = None if own is None else str(own.resolve())
         data["lora"] = [f"{path.resolve()}={weight:g}" for path, weight in self.loras()]
         kept = ("model", "device", "dtype", "weights", "lora", "cast", "negative")
         return {name: data[name] for name in kept if data[name] or name in kept[:3]}
@@ -84,13 +87,12 @@ class Loading:
         return cls(**given | {"lora": tuple(given.get("lora", ()))})
 
 
-def check_file(what: str, path: Path) -> None:
-    """Raise InputError for a file of weights that is not there, or may hold code."""
-    if path.suffix.lower() not in SUFFIXES:
+def check_file(what: str, path: Path, *suffixes: str) -> None:
+    """Raise InputError for a file of weights that is not there, or not of a form without code."""
+    if path.suffix.lower() not in suffixes:
         raise InputError(
-            f"{path} is no file of {what} that is read: give one in .safetensors"
-            + ("" if what == "LoRA" else " or .gguf")
-            + "; others (.ckpt, .pt, .bin) can hold code"
+            f"{path} is no file of {what} that is read: give one in {' or '.join(suffixes)}; "
+            "others (.ckpt, .pt, .bin) can hold code"
         )
     if not path.is_file():
         raise InputError(f"{path}, a file of {what}, is not there")

@@ -86,19 +86,21 @@ def _pipeline(where: str, how: Loading, dtype: torch.dtype, options: dict[str, A
     name = str(config.get("_class_name"))
     adapter_of(name)
     parts: dict[str, Any] = dict.fromkeys(UNUSED.get(name, ()))
-    if how.weights is not None:
+    if (own := how.weights_file()) is not None:
         kind = getattr(diffusers, config["transformer"][1])
-        parts["transformer"] = _transformer(kind, Path(how.weights).expanduser(), where, dtype)
+        parts["transformer"] = _transformer(kind, own, where, dtype, options)
     return diffusers.DiffusionPipeline.from_pretrained(
         where, dtype=dtype, use_safetensors=True, **options, **parts
     )
 
 
-def _transformer(kind: Any, path: Path, where: str, dtype: torch.dtype) -> Any:
+def _transformer(
+    kind: Any, path: Path, where: str, dtype: torch.dtype, options: dict[str, Any]
+) -> Any:
     """A transformer from one file, by the pipeline's own configuration of it."""
     if not hasattr(kind, "from_single_file"):
         raise InputError(f"diffusers reads no single file of a {kind.__name__}")
-    more: dict[str, Any] = {}
+    more = dict(options)
     if path.suffix.lower() == ".gguf":
         if find_spec("gguf") is None:
             raise InputError("a .gguf file needs the package gguf: pip install gguf")
@@ -129,16 +131,12 @@ def pick_device(device: str | None) -> str:
 
 
 def _default_device() -> str:
-    import torch
-
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _check_device(device: str) -> None:
-    import torch
-
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

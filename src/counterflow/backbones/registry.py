@@ -1,4 +1,4 @@
-"""Opens a model by name, folder or repository, and chooses its adapter by pipeline class."""
+"""Which model a name means, a folder or a repository, and which adapter its pipeline class has."""
 
 from __future__ import annotations
 

@@ -39,10 +39,15 @@ SETTINGS: Mapping[str, Any] = {"attention_ratio": 1.0, "attention_parts": ("v",)
 """FTEdit in two steps, with its text control and the source's V in both."""
 
 
+def captions() -> list[str]:
+    """What tokenizers are made of."""
+    return [caption(sample(n)) for n in range(100)]
+
+
 def sd35_medium(blocks: tuple[int, ...]) -> Any:
     """Stable Diffusion 3.5 medium: 24 blocks of width 1536, 13 of them with dual attention."""
     (layers,) = blocks
-    words = [caption(sample(n)) for n in range(100)]
+    words = captions()
     first, second = (text.clip_tokenizer(words, pad, CLIP) for pad in ("<|endoftext|>", "!"))
     third = text.t5_tokenizer(words, 256)
     return StableDiffusion3Pipeline(
@@ -73,7 +78,7 @@ def sd35_medium(blocks: tuple[int, ...]) -> Any:
 def flux_dev(blocks: tuple[int, ...]) -> Any:
     """FLUX.1 dev: 19 double and 38 single blocks of width 3072."""
     double, single = blocks
-    words = [caption(sample(n)) for n in range(100)]
+    words = captions()
     first = text.clip_tokenizer(words, "<|endoftext|>", CLIP)
     second = text.t5_tokenizer(words, 512)
     return FluxPipeline(

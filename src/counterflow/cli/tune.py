@@ -76,7 +76,7 @@ def tune(
             return runs.run(output, facts, plan, setup, many, progress)
 
         ranked = search(names, trials, most, seed, run)
-        about = {"seed": seed, "trials": trials, "most": most, "model": identify(loading)}
+        about = {"seed": seed, "trials": trials, "most": most, "model": facts.model}
         path = record.write(output, about, ranked)
     if json:
         show.as_json({"path": str(path)} | record.as_dict(about, ranked))

@@ -79,12 +79,11 @@ def trials(seed: int, count: int, kinds: Sequence[str]) -> Iterator[Trial]:
                 yield _one_wrong(plain, edit, random.Random(f"{kind} {seed + n}"))
             elif kind != PHOTOGRAPH:
                 found = spoilt(plain, kind, seed + n)
-                yield found if found.edit is not None or n % 2 else _brief(found, edit)
+                yield found if found.edit is not None else _described(found, edit, n)
             elif photographs:
                 path = photographs[n // SHARE % len(photographs)]
                 picture = pictures.photograph(path, random.Random(f"{kind} {seed + n}"))
-                found = replace(plain, picture=picture, edit=None)
-                yield found if n % 2 else _brief(found, edit)
+                yield _described(replace(plain, picture=picture, edit=None), edit, n)
 
 
 def spoilt(trial: Trial, kind: str, seed: int) -> Trial:
@@ -97,8 +96,10 @@ def spoilt(trial: Trial, kind: str, seed: int) -> Trial:
     return replace(trial, kind=kind)
 
 
-def _brief(trial: Trial, edit: SceneEdit) -> Trial:
-    """Described as people do at first, "a cat": the creature, and what is to change."""
+def _described(trial: Trial, edit: SceneEdit, n: int) -> Trial:
+    """Every second one as people do at first, "a cat": the creature, and what is to change."""
+    if n % 2:
+        return trial
     kept = {"kind"} | edit.changed.keys()
     if kept & {"count", "thing_color"}:
         kept |= {"thing"}
