@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from counterflow.backbones.families import FAMILIES, Family
 from counterflow.backbones.memory import weight_bytes
@@ -41,10 +42,10 @@ def examine(editor: Editor) -> Iterator[Finding]:
         f"{backbone.identity}, {str(backbone.dtype).removeprefix('torch.')} on {backbone.device}"
     )
     yield Finding("model", True, f"{family.title}: {where}")
-    yield _own_picture(editor, family, size)
+    picture, _ = editor.generate(PROMPT, STEPS, 1.0, SEED, size)
+    yield _own_picture(backbone, family, picture)
     yield _sites(backbone, family)
     method = "fixed-point" if family.lacks else "ftedit"
-    picture, _ = editor.generate(PROMPT, STEPS, 1.0, SEED, size)
     inversion = editor.invert(picture, PROMPT, method, steps=STEPS, iterations=1)
     error = editor.reconstruct(inversion).latent_error or 0.0
     yield Finding("inversion", error <= EXACT, f"compensated, exact to {error:.1e}")
@@ -61,10 +62,8 @@ def _size(editor: Editor) -> tuple[int, int]:
     return side, side
 
 
-def _own_picture(editor: Editor, family: Family, size: tuple[int, int]) -> Finding:
-    """The same seed through our loop and through the pipeline's own call, both unguided."""
-    backbone: Any = editor.backbone
-    ours, _ = editor.generate(PROMPT, STEPS, 1.0, SEED, size)
+def _own_picture(backbone: Any, family: Family, ours: Image.Image) -> Finding:
+    """The picture of our loop beside that of the pipeline's own call, both unguided."""
     taken = inspect.signature(backbone.pipeline.__call__).parameters
     asked: dict[str, Any] = {name: value for name, value in family.plainly if name in taken}
     if "max_sequence_length" in taken:
@@ -72,8 +71,8 @@ def _own_picture(editor: Editor, family: Family, size: tuple[int, int]) -> Findi
     try:
         theirs = backbone.pipeline(
             prompt=PROMPT,
-            width=size[0],
-            height=size[1],
+            width=ours.width,
+            height=ours.height,
             num_inference_steps=STEPS,
             generator=torch.Generator().manual_seed(SEED),
             **asked,
