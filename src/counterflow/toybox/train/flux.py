@@ -21,7 +21,7 @@ from counterflow.backbones.mmdit import pack, places, unpack
 from counterflow.backbones.registry import toybox_folder
 from counterflow.toybox.train import text
 from counterflow.toybox.train.attention import FluxTrainingAttention
-from counterflow.toybox.train.transformer import ImageModel, zero
+from counterflow.toybox.train.model import ImageModel, zero
 
 
 def build(

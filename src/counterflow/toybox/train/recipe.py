@@ -23,8 +23,9 @@ from counterflow.toybox.captions import caption
 from counterflow.toybox.scene import Scene
 from counterflow.toybox.train import flux, judge, sd3, stage, transformer, vae
 from counterflow.toybox.train.data import TRAINING_SEEDS, scenes
+from counterflow.toybox.train.model import ImageModel
 
-ARCHITECTURES: dict[str, type[transformer.ImageModel]] = {"sd3": sd3.SD3, "flux": flux.Flux}
+ARCHITECTURES: dict[str, type[ImageModel]] = {"sd3": sd3.SD3, "flux": flux.Flux}
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
         raise InputError(f"{folder} holds a run of another recipe ({path}); use another folder")
 
 
-def assemble(
-    out: Path, autoencoder: AutoencoderKL, model: transformer.ImageModel, words: list[str]
-) -> Path:
+def assemble(out: Path, autoencoder: AutoencoderKL, model: ImageModel, words: list[str]) -> Path:
     """Write a pipeline folder in half precision, which diffusers can load.
 
     Its file `words.json` lists the words that the model learned.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from counterflow.toybox.train import text
 from counterflow.toybox.train.attention import TrainingAttention
-from counterflow.toybox.train.transformer import ImageModel, zero
+from counterflow.toybox.train.model import ImageModel, zero
 
 
 def build(layers: int = 6, heads: int = 4, pooled: int = 128) -> SD3Transformer2DModel:
