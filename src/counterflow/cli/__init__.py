@@ -13,6 +13,7 @@ import warnings
 import typer
 
 from counterflow.cli import (
+    batch,
     bench,
     compare,
     edit,
@@ -40,6 +41,7 @@ trust.register(app)
 inversions.register(app)
 replay.register(app)
 methods.register(app)
+batch.register(app)
 bench.register(app)
 compare.register(app)
 tune.register(app)

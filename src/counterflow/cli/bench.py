@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from counterflow.cli.cost import cost
 from counterflow.cli.options import TOYBOX, Budget, Json, SetSome, Tuned, opens_a_model, pairs
 from counterflow.cli.outputs import check_output
 from counterflow.cli.size import size
+from counterflow.cli.workers import Workers, worker_count
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,12 +31,6 @@ SHOWN = (
     *("forwards", "seconds"),
 )
 """Figures in the table that `bench` prints."""
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        help="Number of processes; default one per core for the bundled model on a CPU, else 1."
-    ),
-]
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")]
 
 
@@ -237,17 +231,6 @@ def variants(
         registry.variant(name, found.get(name, {}) | shared | pairs(for_one[name]))
         for name in names
     ]
-
-
-def worker_count(count: int | None, loading: Loading) -> int:
-    """Number of processes; InputError for fewer than one."""
-    if count is not None and count < 1:
-        raise InputError(f"--workers is 1 or more, not {count}")
-    from counterflow.backbones.opening import pick_device
-    from counterflow.backbones.registry import BUNDLED
-
-    single = loading.model not in BUNDLED or pick_device(loading.device) != "cpu"
-    return count or (1 if single else os.cpu_count() or 1)
 
 
 def _draw_sheet(

@@ -9,8 +9,9 @@ import typer
 
 from counterflow.backbones.loading import Loading
 from counterflow.cli import show
-from counterflow.cli.bench import Folder, Workers, worker_count
+from counterflow.cli.bench import Folder
 from counterflow.cli.options import TOYBOX, Json, opens_a_model
+from counterflow.cli.workers import Workers, worker_count
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:

@@ -137,6 +137,10 @@ class Job:
             self.picture = load(self.image)
         if self.mask is not None and self.picture is not None:
             self.inside = load_mask(self.mask, self.picture.size)
+        self.digest()
+
+    def digest(self) -> None:
+        """Fill in `digests`, which `record` tells."""
         for name, path in (("image", self.image), ("mask", self.mask)):
             digest = None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
             self.digests[f"{name}_sha256"] = digest

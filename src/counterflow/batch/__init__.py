@@ -1,0 +1,1 @@
+"""Many edits: manifests, executors, and a folder in which every result is published once."""

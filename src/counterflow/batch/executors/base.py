@@ -1,0 +1,82 @@
+"""What every executor does: a worker is made once for each place and given task after task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from counterflow.errors import CounterflowError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+ATTEMPTS = 3
+"""How often a task is given to a worker: it may be the task that kills it."""
+
+
+class WorkersLost(CounterflowError):
+    """Workers that cannot be kept alive, or a cluster that has gone."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker runs."""
+
+    index: int = 0
+    """Its number among the workers of this machine."""
+    threads: int | None = None
+    """Threads that it may use on a CPU; None leaves them as they are."""
+
+
+Worker = Callable[[Task], Result]
+Maker = Callable[[Place], Worker[Task, Result]]
+"""Makes a worker where it will work. It must be one that pickle can send there."""
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Task, Result]):
+    """A task with its result, or the reason why it has none."""
+
+    task: Task
+    result: Result | None = None
+    error: str | None = None
+    died: bool = False
+    """Whether its workers died of it, rather than raised an error."""
+
+
+class Executor(Protocol):
+    """Works through tasks on one or more workers.
+
+    Every task is finished exactly once, in any order; few are taken from `tasks` ahead of time. A
+    task whose worker dies is given to another, `ATTEMPTS` times in all, so a worker must bear that
+    a task was begun before. An exception of a worker ends its task alone. One that `make` raises
+    ends the run, and is raised here.
+    """
+
+    def run(
+        self, make: Maker[Task, Result], tasks: Iterable[Task]
+    ) -> Iterator[Finished[Task, Result]]:
+        """Each task as it is finished. Closing the iterator stops the workers within a second."""
+        ...
+
+
+def attempt(worker: Worker[Task, Result], task: Task) -> Finished[Task, Result]:
+    """A task by a worker; an exception becomes its error."""
+    try:
+        return Finished(task, worker(task))
+    except Exception as error:
+        return Finished(task, error=one_line(error))
+
+
+def one_line(error: BaseException) -> str:
+    """An error's first line, with its type where it is none of ours."""
+    lines = str(error).strip().splitlines() or [""]
+    if isinstance(error, CounterflowError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
+
+
+def died(task: Task, how: str) -> Finished[Task, Result]:
+    """A task whose workers died."""
+    return Finished(task, error=f"its worker died {ATTEMPTS} times, {how}", died=True)

@@ -1,0 +1,24 @@
+"""One worker, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from counterflow.batch.executors.base import Finished, Maker, Place, Result, Task, attempt
+
+
+@dataclass(frozen=True)
+class Inline:
+    """Works through the tasks one after the other."""
+
+    place: Place = field(default_factory=Place)
+
+    def run(
+        self, make: Maker[Task, Result], tasks: Iterable[Task]
+    ) -> Iterator[Finished[Task, Result]]:
+        """As `Executor.run`; a worker that kills its process kills this one."""
+        worker = None
+        for task in tasks:
+            worker = worker or make(self.place)
+            yield attempt(worker, task)

@@ -1,0 +1,150 @@
+"""An item of a batch: a picture, a target, and all that decides the result."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from counterflow import __version__
+from counterflow.backbones.identity import identify
+from counterflow.backbones.loading import Loading
+from counterflow.edit.checks import check_mask, check_seed
+from counterflow.methods.base import Method
+from counterflow.methods.registry import from_record
+
+
+@dataclass(frozen=True)
+class Item:
+    """One edit: a line of a manifest."""
+
+    image: Path
+    """The picture's full path."""
+    source: str
+    target: str
+    mask: Path | None = None
+    name: str = ""
+    """What the result's file name begins with; the picture's own name if empty."""
+
+    @property
+    def row(self) -> str:
+        """A key of the line: 32 hex digits of what it says, whatever the files hold."""
+        said = [str(self.image), self.source, self.target, str(self.mask or ""), self.name]
+        return digest(said)[:32]
+
+    @property
+    def words(self) -> str:
+        """What the result's file name begins with: at most 60 letters that suit every system."""
+        words = re.sub(r"[^\w.-]+", "-", self.name or self.image.stem, flags=re.ASCII)
+        return words.strip(".-")[:60] or "picture"
+
+    def file(self, identity: str) -> str:
+        """The result's file name: readable words, then the beginning of its id."""
+        return f"{self.words}-{identity[:12]}.png"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every picture of a batch is edited; with an item it decides the result."""
+
+    method: Method
+    loading: Loading = field(default_factory=Loading)
+    """With the device and the precision that are used, not those that were asked for."""
+    seed: int = 0
+    exact_background: bool = False
+    check: bool = True
+    """Whether each result is told how far it is to be trusted, for a few forwards."""
+    threads: int | None = None
+    """Threads of each worker on a CPU: sums are rounded by their order, so they decide too."""
+    model: str = ""
+    """`Backbone.identity` of the weights."""
+
+    def resolved(self) -> Recipe:
+        """The same with the model's identity, the device and the precision of this machine.
+
+        Raises InputError and ModelError as `Loading.check` does.
+        """
+        from counterflow.backbones.opening import pick_device
+
+        self.loading.check()
+        check_seed(self.seed)
+        device = pick_device(self.loading.device).partition(":")[0]
+        dtype = self.loading.dtype or ("float32" if device == "cpu" else "bfloat16")
+        loading = replace(self.loading, device=device, dtype=dtype)
+        return replace(self, loading=loading, model=identify(self.loading))
+
+    def check_item(self, item: Item) -> None:
+        """Refuse what needs no picture to be refused, with an InputError."""
+        check_mask(self.method, item.mask is not None)
+        self.method.check_prompts(item.source, item.target)
+
+    def identity(self, item: Item, picture: str, mask: str | None) -> str:
+        """An item's id: SHA-256 of all that decides its result and its name, files by theirs."""
+        facts = self.record() | {
+            "picture": picture,
+            "mask_picture": mask,
+            "source": item.source,
+            "target": item.target,
+            "words": item.words,
+        }
+        return digest(facts)
+
+    def record(self) -> dict[str, Any]:
+        """The recipe as JSON-ready facts."""
+        return {
+            "counterflow": __version__,
+            "method": self.method.name,
+            "settings": self.method.to_dict(),
+            "seed": self.seed,
+            "exact_background": self.exact_background,
+            "check": self.check,
+            "threads": self.threads,
+            "identity": self.model,
+            **self.loading.record(),
+        }
+
+    @classmethod
+    def from_record(cls, data: Mapping[str, Any]) -> Recipe:
+        """What `record` wrote."""
+        return cls(
+            from_record(str(data["method"]), data["settings"]),
+            Loading.from_record(data),
+            data["seed"],
+            data["exact_background"],
+            data["check"],
+            data["threads"],
+            str(data["identity"]),
+        )
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One of several processes that share a batch."""
+
+    index: int
+    of: int
+
+    @classmethod
+    def of_environment(cls) -> Rank | None:
+        """As `torchrun` and `accelerate launch` tell it; None where there is one process."""
+        with contextlib.suppress(KeyError, ValueError):
+            rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            if 0 <= rank < world and world > 1:
+                return cls(rank, world)
+        return None
+
+    def has(self, row: str) -> bool:
+        """Whether a share of the pictures, by a digest, is this rank's."""
+        return int(row[:8], 16) % self.of == self.index
+
+
+def digest(facts: Any) -> str:
+    """SHA-256 of JSON-ready facts, in hex."""
+    text = json.dumps(facts, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

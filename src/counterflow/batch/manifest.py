@@ -1,0 +1,158 @@
+"""Manifests: what is to be edited, line by line, as JSONL, CSV or Parquet, or a folder of pictures.
+
+    {"image": "cat.png", "source": "a cat on a mat", "target": "a dog on a mat"}
+    {"image": "cat.png", "source": "a cat on a mat", "targets": ["a fox on a mat", "a cat"],
+     "mask": "cat-mask.png", "name": "cat"}
+
+`mask` and `name` may be left out. Paths are relative to the manifest's folder, or to another root,
+and stay inside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from counterflow.batch.items import Item
+from counterflow.errors import InputError
+from counterflow.files import inside
+
+COLUMNS = ("image", "source", "target", "targets", "mask", "name")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+LONGEST = 1 << 20
+"""Bytes of a line."""
+MANIFESTS = (".jsonl", ".ndjson", ".csv", ".parquet")
+
+
+def read(path: Path, root: Path | None = None) -> Iterator[Item]:
+    """The items of a manifest, in its order, read line by line.
+
+    Raises InputError, naming the line, for what is malformed, lacks a text or leaves the root.
+    Pictures are not opened: one that is missing or damaged fails its own item, later.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in MANIFESTS:
+        raise InputError(
+            f"{path} is no manifest: give a {', '.join(MANIFESTS)} file, a folder of pictures with "
+            "--source and --target, or a PIE-Bench folder"
+        )
+    if not path.is_file():
+        raise InputError(f"{path} is no file; check the path")
+    lines = {".csv": _csv, ".parquet": _parquet}.get(suffix, _jsonl)
+    home = path.absolute().parent if root is None else root
+    last = 0
+    try:
+        for last, line in lines(path):  # noqa: B007
+            yield from _items(line, home)
+    except InputError as error:
+        raise InputError(f"{path.name}, line {last}: {error}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}, after line {last}: cannot be read ({why})") from None
+    if not last:
+        raise InputError(f"{path} holds no items; give a manifest that does")
+
+
+def folder(path: Path, source: str, targets: Sequence[str]) -> Iterator[Item]:
+    """Every picture of a folder and of those inside it, by name, with the same prompts.
+
+    Raises InputError where there is none.
+    """
+    found = False
+    try:
+        paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    for picture in paths:
+        relative = picture.relative_to(path)
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        found = True
+        name = relative.with_suffix("").as_posix().replace("/", "-")
+        for target in targets:
+            yield Item(inside(path, str(relative)), source, target, None, name)
+    if not found:
+        raise InputError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    with path.open("rb") as file:
+        number = 0
+        while data := file.readline(LONGEST):
+            number += 1
+            if len(data) == LONGEST:
+                raise InputError(f"has a line of over {LONGEST >> 20} MiB after line {number - 1}")
+            if not data.strip():
+                continue
+            try:
+                line = json.loads(data.decode("utf-8-sig"))
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"line {number} is not JSON ({error})") from None
+            yield number, line
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Any]]:
+    csv.field_size_limit(LONGEST)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        for row in reader:
+            if None in row:
+                raise InputError(f"line {reader.line_num} has more fields than the first; quote it")
+            yield reader.line_num, {name: value for name, value in row.items() if value}
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError("a Parquet needs pyarrow: pip install 'counterflow[parquet]'") from None
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = [name for name in COLUMNS if name in file.schema_arrow.names]
+            for batch in file.iter_batches(1024, columns=names):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, {name: value for name, value in row.items() if value is not None}
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"is no Parquet that can be read ({error})") from None
+
+
+def _items(line: Any, home: Path) -> list[Item]:
+    if not isinstance(line, dict):
+        raise InputError("is no object: give it image, source and target")
+    if unknown := [str(name) for name in line if name not in COLUMNS]:
+        raise InputError(f"has {unknown[0]!r:.40}; there are {', '.join(COLUMNS)}")
+    image, source = _text(line, "image"), _text(line, "source")
+    mask = inside(home, _text(line, "mask")) if line.get("mask") is not None else None
+    name = _text(line, "name") if line.get("name") is not None else ""
+    path = inside(home, image)
+    return [Item(path, source, target, mask, name) for target in _targets(line)]
+
+
+def _targets(line: dict[str, Any]) -> list[str]:
+    if ("target" in line) == ("targets" in line):
+        raise InputError("needs a target, or a list of targets")
+    if "target" in line:
+        return [_text(line, "target")]
+    targets = line["targets"]
+    if not isinstance(targets, list) or not targets:
+        raise InputError("has targets that are no list of texts")
+    return [_text({"targets": each}, "targets") for each in targets]
+
+
+def _text(line: dict[str, Any], name: str) -> str:
+    if line.get(name) is None:
+        raise InputError(f"lacks {name}")
+    text = line[name]
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"has a {name} that is no text: {text!r:.40}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"has a {name} with half a character: {text!r:.40}") from None
+    return text

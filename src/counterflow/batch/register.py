@@ -1,0 +1,114 @@
+"""A manifest's lines in the index: what each one's files hold, what is published, what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from counterflow.batch.index import Index
+from counterflow.batch.items import Item, Rank, Recipe
+from counterflow.batch.publish import digest
+from counterflow.batch.work import PICTURES, Task, found
+from counterflow.errors import InputError
+
+PART = 64
+"""Most edits of a task."""
+
+
+def register(
+    index: Index, folder: Path, items: Iterable[Item], recipe: Recipe, rank: Rank | None
+) -> None:
+    """Bring the index up to date with a manifest, and with what is published already."""
+    known, fresh, changed = index.known(), [], []
+    for place, item in enumerate(items):
+        before = known.get(item.row)
+        entry = _entry(index, item, recipe, place)
+        if rank is not None and not rank.has(entry["picture"] or item.row):
+            continue
+        if before is not None:
+            for name, path in (("picture", item.image), ("mask_picture", item.mask)):
+                if before[name] not in (None, entry[name]):
+                    changed.append(str(path))
+            if before["state"] != "waiting" and before["id"] == entry["id"]:
+                continue
+        fresh.append(entry)
+    if changed:
+        names = ", ".join(list(dict.fromkeys(changed))[:5])
+        raise InputError(
+            f"{len(set(changed))} of the pictures have changed or are gone since this batch "
+            f"began: {names}; put them back, or name another folder"
+        )
+    index.add([_adopted(entry, folder) for entry in fresh])
+
+
+def _entry(index: Index, item: Item, recipe: Recipe, place: int) -> dict[str, Any]:
+    """A line of the index; one whose files cannot be read has no digest and is tried anyway."""
+    picture = _digest(index, item.image)
+    mask = None if item.mask is None else _digest(index, item.mask)
+    identity = recipe.identity(item, picture or f"unread {item.image}", mask)
+    return {
+        "row": item.row,
+        "place": place,
+        "name": item.name,
+        "image": str(item.image),
+        "source": item.source,
+        "target": item.target,
+        "mask": None if item.mask is None else str(item.mask),
+        "picture": picture,
+        "mask_picture": mask,
+        "id": identity,
+        "file": item.file(identity),
+        "state": "waiting",
+        "error": None,
+    }
+
+
+def _adopted(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An entry with what is published of it: its run was killed before it could tell."""
+    path = folder / PICTURES / entry["file"]
+    if not path.exists():
+        return entry
+    told = found(path, entry["id"])
+    facts = ("state", "digest", "bytes", "trust", "sentence")
+    return entry | {name: getattr(told, name) for name in facts}
+
+
+def _digest(index: Index, path: Path) -> str | None:
+    try:
+        status = path.stat()
+        state = f"{status.st_size} {status.st_mtime_ns}"
+        known = index.digest_of(str(path), state)
+        if known is None:
+            if not path.is_file():
+                return None
+            known = digest(path)
+            index.remember(str(path), state, known)
+    except (OSError, ValueError):
+        return None
+    return known
+
+
+def item_of(row: Any) -> Item:
+    """The item of a line of the index."""
+    mask = None if row["mask"] is None else Path(row["mask"])
+    return Item(Path(row["image"]), row["source"], row["target"], mask, row["name"])
+
+
+def waiting(index: Index) -> list[Task]:
+    """What is to be done, by the inversions that it needs; equal items once."""
+    entries: dict[str, Any] = {}
+    for row in index.rows("state='waiting'"):
+        entries.setdefault(row["id"], row)
+
+    def shared(row: Any) -> tuple[str, str]:
+        return row["picture"] or row["image"], row["source"]
+
+    groups: dict[tuple[str, str], list[tuple[str, Item]]] = {}
+    for identity, row in entries.items():
+        groups.setdefault(shared(row), []).append((identity, item_of(row)))
+    return [
+        Task(tuple(group[start : start + PART]))
+        for group in groups.values()
+        for start in range(0, len(group), PART)
+    ]

@@ -1,0 +1,150 @@
+"""A batch: what a manifest asks for, once each, in a folder that says how far it has come.
+
+    DIR/batch.json       the recipe: method, settings, model
+    DIR/index.sqlite     the states of the items; made again from the rest where it is lost
+    DIR/pictures/        the results
+    DIR/altered/         results that `verify` found changed
+
+Several ranks, as `torchrun` starts them, share a folder: each has its share of the pictures, an
+index of its own, and the folder's lock with the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from counterflow.batch.executors.base import Executor, Finished, Maker
+from counterflow.batch.index import Index, Receipt, every
+from counterflow.batch.items import Item, Rank, Recipe
+from counterflow.batch.publish import clear
+from counterflow.batch.register import item_of, register, waiting
+from counterflow.batch.work import PICTURES, Edits, Task
+from counterflow.errors import InputError
+from counterflow.files import locked
+from counterflow.progress import Progress
+from counterflow.writing import save_bytes_atomically
+
+RECIPE = "batch.json"
+
+
+@contextmanager
+def opened(folder: Path, rank: Rank | None = None) -> Iterator[Index]:
+    """A folder's index, with the folder's lock."""
+    with locked(folder, shared=rank is not None), contextlib.ExitStack() as stack:
+        if rank is None:
+            clear(folder)
+        else:
+            place = folder / f".rank-{rank.index}"
+            stack.enter_context(locked(place))
+        index = Index(folder, None if rank is None else rank.index)
+        stack.callback(index.close)
+        yield index
+
+
+def run(
+    folder: Path,
+    items: Sequence[Item],
+    recipe: Recipe,
+    executor: Executor,
+    rank: Rank | None = None,
+    progress: Progress | None = None,
+    make: Maker[Task, list[Receipt]] | None = None,
+) -> None:
+    """Make what is missing of the items' results.
+
+    `recipe` is a resolved one. `make` takes the editors' place in tests. Raises InputError, showing
+    the difference, if the folder is of another recipe or a source picture has changed since.
+    """
+    check_folder(folder)
+    with opened(folder, rank) as index:
+        agree(folder, recipe)
+        register(index, folder, items, recipe, rank)
+        index.again("state='failed' AND lost")
+        work(index, executor, make or Edits(recipe, folder.absolute()), progress)
+
+
+def retry(
+    folder: Path,
+    executor: Executor,
+    progress: Progress | None = None,
+    make: Maker[Task, list[Receipt]] | None = None,
+) -> int:
+    """Try again what failed or is waiting; how many failed ones. Raises as `run` does."""
+    recipe = read_recipe(folder)
+    rows = every(folder)
+    with opened(folder) as index:
+        keep = [key for key in rows[0] if key != "lost"] if rows else []
+        index.add([{key: row[key] for key in keep} for row in rows])
+        items = [item_of(row) for row in rows]
+        register(index, folder, items, recipe, None)
+        failed = index.again("state='failed'")
+        work(index, executor, make or Edits(recipe, folder.absolute()), progress)
+    return failed
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than a batch."""
+    if folder.is_dir() and not (folder / RECIPE).exists():
+        others = [p.name for p in folder.iterdir() if not p.name.startswith((".", "index"))]
+        if others and others != [PICTURES]:
+            raise InputError(f"{folder} is not an empty folder, nor one of a batch: name another")
+
+
+def agree(folder: Path, recipe: Recipe) -> None:
+    """Write a new folder's recipe, or compare it with the one that is there."""
+    path, wanted = folder / RECIPE, json.loads(json.dumps(recipe.record()))
+    if not path.exists():
+        save_bytes_atomically(path, f"{json.dumps(wanted, indent=1)}\n".encode())
+        return
+    there = read_recipe(folder).record()
+    flat = [{**each, **each["settings"]} for each in (json.loads(json.dumps(there)), wanted)]
+    differ = [
+        f"{name} {flat[0].get(name)!r}, not {flat[1].get(name)!r}"
+        for name in dict.fromkeys([*flat[1], *flat[0]])
+        if name != "settings" and flat[0].get(name) != flat[1].get(name)
+    ]
+    if differ:
+        raise InputError(f"{folder} is a batch with {'; '.join(differ)}: name another folder")
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe of a batch's folder; InputError where there is none, or a damaged one."""
+    path = folder / RECIPE
+    if not path.is_file():
+        raise InputError(f"{folder} holds no batch; give a folder that `counterflow batch` wrote")
+    try:
+        return Recipe.from_record(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error!r:.80}): name another folder") from None
+
+
+def work(
+    index: Index,
+    executor: Executor,
+    make: Maker[Task, list[Receipt]],
+    progress: Progress | None,
+) -> None:
+    """Have everything that waits worked on, and note every receipt."""
+    tasks = waiting(index)
+    total = sum(len(task.items) for task in tasks)
+    done = 0
+    for finished in executor.run(make, tasks):
+        for receipt in receipts(finished):
+            index.record(receipt)
+        done += len(finished.task.items)
+        if progress is not None:
+            progress("edits", done, total)
+
+
+def receipts(finished: Finished[Task, list[Receipt]]) -> list[Receipt]:
+    """What became of a task's items, those too whose worker could not tell."""
+    if finished.result is not None:
+        return finished.result
+    return [
+        Receipt(identity, "failed", finished.error, finished.died)
+        for identity, _ in finished.task.items
+    ]

@@ -1,0 +1,45 @@
+"""Published files are compared with what was noted of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from counterflow.batch.index import Index, every
+from counterflow.batch.publish import digest
+from counterflow.batch.run import read_recipe
+from counterflow.batch.work import PICTURES
+from counterflow.files import locked
+
+ALTERED = "altered"
+
+
+def verify(folder: Path) -> dict[str, list[str]]:
+    """Compare every published file with its digest; those that are gone or altered wait again.
+
+    An altered file is moved to `altered/`. Returns the names of the `gone` and the `altered`.
+    """
+    read_recipe(folder)
+    wrong: dict[str, list[str]] = {"gone": [], "altered": []}
+    rows = [row for row in every(folder) if row["state"] == "done"]
+    with locked(folder):
+        for row in rows:
+            path = folder / PICTURES / row["file"]
+            if not path.is_file():
+                wrong["gone"].append(row["file"])
+            elif digest(path) != row["digest"]:
+                wrong["altered"].append(row["file"])
+                (folder / ALTERED).mkdir(exist_ok=True)
+                os.replace(path, folder / ALTERED / path.name)
+        bad = {*wrong["gone"], *wrong["altered"]}
+        for path in sorted(folder.glob("index*.sqlite")):
+            with contextlib.closing(Index(folder, _rank_of(path))) as index:
+                for name in bad:
+                    index.again("file=?", name)
+    return wrong
+
+
+def _rank_of(path: Path) -> int | None:
+    number = path.stem.partition("-")[2]
+    return int(number) if number else None

@@ -1,0 +1,102 @@
+"""Which executor a command uses: the options, their defaults, and the executor itself."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from counterflow.backbones.loading import Loading
+from counterflow.errors import InputError
+
+if TYPE_CHECKING:
+    from counterflow.batch.executors.base import Executor
+
+ENGINES = ("inline", "processes", "ray")
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of workers; default one per core for the bundled model on a CPU, one per GPU, "
+        "else 1."
+    ),
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="inline, processes or ray; default processes where there are several workers.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="With ray, the cluster's address; default a cluster of this machine alone."),
+]
+
+
+@dataclass(frozen=True)
+class Works:
+    """An executor, and the threads of each of its workers where they count."""
+
+    executor: Executor
+    threads: int | None
+
+
+def worker_count(count: int | None, loading: Loading) -> int:
+    """Number of workers; InputError for fewer than one."""
+    if count is not None and count < 1:
+        raise InputError(f"--workers is 1 or more, not {count}")
+    if count is not None:
+        return count
+    from counterflow.backbones.opening import pick_device
+    from counterflow.backbones.registry import BUNDLED
+
+    device = pick_device(loading.device)
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.device_count()
+    return (os.cpu_count() or 1) if device == "cpu" and loading.model in BUNDLED else 1
+
+
+def executor(
+    engine: str | None,
+    workers: int,
+    threads: int | None,
+    address: str | None,
+    loading: Loading,
+) -> Works:
+    """The executor of a name. InputError for another, and for options that do not fit it.
+
+    The bundled model gets one thread in every worker, whatever the executor: threads decide how
+    sums are rounded, and with one each a worker loses nothing.
+    """
+    from counterflow.backbones.opening import pick_device
+    from counterflow.backbones.registry import BUNDLED
+
+    engine = engine or ("inline" if workers == 1 else "processes")
+    if engine not in ENGINES:
+        raise InputError(f"--engine is {', '.join(ENGINES)}, not {engine!r:.40}")
+    if address is not None and engine != "ray":
+        raise InputError("--address is of a Ray cluster: give --engine ray too")
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads is 1 or more, not {threads}")
+    on_gpu = pick_device(loading.device).partition(":")[0] != "cpu"
+    if on_gpu:
+        threads = None
+    elif threads is None:
+        small = loading.model in BUNDLED
+        threads = 1 if small else max(1, (os.cpu_count() or 1) // workers)
+    if engine == "inline":
+        from counterflow.batch.executors.base import Place
+        from counterflow.batch.executors.inline import Inline
+
+        return Works(Inline(Place(0, threads)), threads)
+    if engine == "processes":
+        from counterflow.batch.executors.processes import Processes
+
+        return Works(Processes(workers, threads), threads)
+    from counterflow.batch.executors.ray import RayData
+
+    return Works(RayData(workers, threads, address, float(on_gpu)), threads)
