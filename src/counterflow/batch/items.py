@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from counterflow import __version__
 from counterflow.backbones.identity import identify
 from counterflow.backbones.loading import Loading
-from counterflow.edit.checks import check_mask, check_seed
-from counterflow.methods.base import Method
-from counterflow.methods.registry import from_record
+
+if TYPE_CHECKING:
+    from counterflow.methods.base import Method
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Recipe:
         Raises InputError and ModelError as `Loading.check` does.
         """
         from counterflow.backbones.opening import pick_device
+        from counterflow.edit.checks import check_seed
 
         self.loading.check()
         check_seed(self.seed)
@@ -81,6 +82,8 @@ class Recipe:
 
     def check_item(self, item: Item) -> None:
         """Refuse what needs no picture to be refused, with an InputError."""
+        from counterflow.edit.checks import check_mask
+
         check_mask(self.method, item.mask is not None)
         self.method.check_prompts(item.source, item.target)
 
@@ -112,6 +115,8 @@ class Recipe:
     @classmethod
     def from_record(cls, data: Mapping[str, Any]) -> Recipe:
         """What `record` wrote."""
+        from counterflow.methods.registry import from_record
+
         return cls(
             from_record(str(data["method"]), data["settings"]),
             Loading.from_record(data),

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from counterflow.batch.index import every
-from counterflow.batch.run import read_recipe
+from counterflow.batch.run import read_facts
 from counterflow.batch.work import PICTURES
 from counterflow.writing import save_bytes_atomically
 
@@ -32,8 +32,8 @@ td,th{text-align:left;padding:.2em .8em .2em 0;vertical-align:top;border-bottom:
 small{color:#555}
 </style>
 <h1>{{ told.done }} of {{ told["items"] }} done</h1>
-<p>{{ told.waiting }} waiting, {{ told.failed }} failed. Method {{ recipe.method.name }} on
-{{ recipe.model }}{% if told.seconds %}: {{ "%.0f"|format(told.forwards) }} forwards and
+<p>{{ told.waiting }} waiting, {{ told.failed }} failed. Method {{ recipe.method }} on
+{{ recipe.identity }}{% if told.seconds %}: {{ "%.0f"|format(told.forwards) }} forwards and
 {{ "%.1f"|format(told.seconds) }} s for each{% endif %}.</p>
 {% if failed %}<h2>Failed</h2>
 <table><tr><th>picture<th>target<th>reason</tr>
@@ -60,7 +60,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
     Raises InputError for a folder that is none of a batch.
     """
-    read_recipe(folder)
+    read_facts(folder)
     rows = every(folder)
     states = Counter(row["state"] for row in rows)
     done = [row for row in rows if row["state"] == "done"]
@@ -103,7 +103,7 @@ def write_page(folder: Path) -> Path:
         .render(
             name=folder.name,
             told=summary(folder),
-            recipe=read_recipe(folder),
+            recipe=read_facts(folder),
             failed=[row for row in rows if row["state"] == "failed"][:MOST],
             shown=shown,
         )

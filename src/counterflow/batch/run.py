@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from counterflow.batch.executors.base import Executor, Finished, Maker
 from counterflow.batch.index import Index, Receipt, every
@@ -100,8 +101,7 @@ def agree(folder: Path, recipe: Recipe) -> None:
     if not path.exists():
         save_bytes_atomically(path, f"{json.dumps(wanted, indent=1)}\n".encode())
         return
-    there = read_recipe(folder).record()
-    flat = [{**each, **each["settings"]} for each in (json.loads(json.dumps(there)), wanted)]
+    flat = [each | each.get("settings", {}) for each in (read_facts(folder), wanted)]
     differ = [
         f"{name} {flat[0].get(name)!r}, not {flat[1].get(name)!r}"
         for name in dict.fromkeys([*flat[1], *flat[0]])
@@ -113,13 +113,25 @@ def agree(folder: Path, recipe: Recipe) -> None:
 
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a batch's folder; InputError where there is none, or a damaged one."""
+    try:
+        return Recipe.from_record(read_facts(folder))
+    except (KeyError, TypeError, AttributeError) as error:
+        path = folder / RECIPE
+        raise InputError(f"{path} is damaged ({error!r:.80}): name another folder") from None
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The recipe as it was recorded. InputError for a folder that is none of a batch."""
     path = folder / RECIPE
     if not path.is_file():
         raise InputError(f"{folder} holds no batch; give a folder that `counterflow batch` wrote")
     try:
-        return Recipe.from_record(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error!r:.80}): name another folder") from None
+    if not isinstance(data, dict) or not isinstance(data.get("settings"), dict):
+        raise InputError(f"{path} is damaged: name another folder")
+    return data
 
 
 def work(

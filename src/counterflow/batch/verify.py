@@ -8,7 +8,7 @@ from pathlib import Path
 
 from counterflow.batch.index import Index, every
 from counterflow.batch.publish import digest
-from counterflow.batch.run import read_recipe
+from counterflow.batch.run import read_facts
 from counterflow.batch.work import PICTURES
 from counterflow.files import locked
 
@@ -20,7 +20,7 @@ def verify(folder: Path) -> dict[str, list[str]]:
 
     An altered file is moved to `altered/`. Returns the names of the `gone` and the `altered`.
     """
-    read_recipe(folder)
+    read_facts(folder)
     wrong: dict[str, list[str]] = {"gone": [], "altered": []}
     rows = [row for row in every(folder) if row["state"] == "done"]
     with locked(folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from counterflow.errors import CounterflowError
 
@@ -45,6 +45,7 @@ class Finished(Generic[Task, Result]):
     """Whether its workers died of it, rather than raised an error."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Works through tasks on one or more workers.
 

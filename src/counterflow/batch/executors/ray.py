@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import secrets
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -92,11 +93,14 @@ class RayData:
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # named ones lack both
         rows = [{"id": number, "task": pickle.dumps(task)} for number, task in left.items()]
         blocks = max(-(-len(rows) // size), min(len(rows), 4 * self.workers))
+        actors = min(self.workers, blocks)
         results = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
             Actor,
             fn_constructor_args=(make, self.threads),
             batch_size=1,
-            compute=ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=2),
+            compute=ActorPoolStrategy(
+                size=min(self.workers, blocks), max_tasks_in_flight_per_actor=2
+            ),
             num_cpus=1 if self.threads is None else self.threads,
             num_gpus=self.gpus or None,
             max_restarts=-1,
@@ -115,10 +119,13 @@ class RayData:
 
 
 def _ray(address: str | None) -> Any:
-    """The library. What it asks of the environment must be there before it is imported."""
+    """The library. What it reads of the environment must be there before it is imported.
+
+    A program that has imported it answers for its own settings.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    if address is None:
+    if address is None and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's switch for loopback alone

@@ -1,0 +1,162 @@
+"""One contract, three executors: in this process, on several, on Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from counterflow.batch.executors.base import ATTEMPTS, Executor, Place, WorkersLost
+from counterflow.batch.executors.inline import Inline
+from counterflow.batch.executors.processes import Processes
+from counterflow.errors import ModelError
+
+TESTS = Path(__file__).parent
+
+
+def squares(place: Place) -> Callable[[int], int]:
+    """A worker that cannot do 13."""
+
+    def work(n: int) -> int:
+        if n == 13:
+            raise ValueError("thirteen\nis unlucky")
+        return n * n
+
+    return work
+
+
+def no_model(place: Place) -> Callable[[int], int]:
+    raise ModelError("no such model")
+
+
+class Deadly:
+    """Workers that kill themselves: of task 3 always, of task 5 the first time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, place: Place) -> Callable[[int], int]:
+        return self.work
+
+    def work(self, n: int) -> int:
+        first = not (self.folder / str(n)).exists()
+        with (self.folder / str(n)).open("a") as file:
+            file.write("begun\n")
+        if n == 3 or (n == 5 and first):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return n * n
+
+
+def born_dead(place: Place) -> Callable[[int], int]:
+    os._exit(7)
+
+
+@pytest.fixture(params=["inline", "processes", "ray"])
+def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Executor:
+    if request.param == "inline":
+        return Inline()
+    if request.param == "processes":
+        return Processes(2, 1)
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    from counterflow.batch.executors.ray import RayData
+
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{TESTS.parent / 'src'}")
+    return RayData(2, 1)
+
+
+def test_every_task_once(executor: Executor) -> None:
+    """Each is finished once, in any order; an error ends its own task alone, in one line."""
+    finished = list(executor.run(squares, range(20)))
+    assert sorted(each.task for each in finished) == list(range(20))
+    results = {each.task: each.result for each in finished}
+    assert results == {n: n * n if n != 13 else None for n in range(20)}
+    errors = {each.task: (each.error, each.died) for each in finished if each.error is not None}
+    assert errors == {13: ("ValueError: thirteen", False)}
+    assert list(executor.run(squares, [])) == []
+
+
+def test_a_model_that_cannot_be_loaded(executor: Executor) -> None:
+    """The run ends with the error itself."""
+    with pytest.raises(ModelError, match="no such model"):
+        list(executor.run(no_model, range(3)))
+
+
+@pytest.mark.parametrize("executor", ["processes", "ray"], indirect=True)
+def test_workers_that_die(executor: Executor, tmp_path: Path) -> None:
+    """A task outlives its worker; one that kills every worker is given up, the others are not."""
+    finished = {each.task: each for each in executor.run(Deadly(tmp_path), range(8))}
+    assert sorted(finished) == list(range(8))
+    assert [n for n, each in finished.items() if each.died] == [3]
+    assert finished[3].error is not None and f"died {ATTEMPTS} times" in finished[3].error
+    assert all(each.result == n * n for n, each in finished.items() if n != 3)
+    assert (tmp_path / "5").read_text() == "begun\n" * 2
+
+
+def test_workers_that_cannot_start() -> None:
+    """They are not started for ever."""
+    with pytest.raises(WorkersLost, match="exit code 7"):
+        list(Processes(1).run(born_dead, range(3)))
+
+
+def test_tasks_are_taken_as_they_are_needed() -> None:
+    """A manifest of any length is read as far as it is worked on."""
+    taken: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for n in range(10_000):
+            taken.append(n)
+            yield n
+
+    for works in (Inline(), Processes(2)):
+        taken.clear()
+        stream: Any = works.run(squares, tasks())
+        next(stream)
+        stream.close()
+        assert len(taken) <= 4
+
+
+def sleepy(place: Place) -> Callable[[int], int]:
+    def work(n: int) -> int:
+        (Path(os.environ["NOTES"]) / str(os.getpid())).touch()
+        time.sleep(60)
+        return n
+
+    return work
+
+
+def alive(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> None:
+    """Neither where the parent is killed nor where it is interrupted."""
+    program = (
+        "from test_executors import *\nlist(Processes(2).run(sleepy, range(4)))"
+        "\n# spawned processes import this module by its name"
+    )
+    paths = f"{TESTS}:{TESTS.parent / 'src'}"
+    environment = os.environ | {"NOTES": str(tmp_path), "PYTHONPATH": paths}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL
+    )
+    while len(list(tmp_path.iterdir())) < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.send_signal(how)
+    parent.wait(5)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    end = time.monotonic() + 5
+    while any(map(alive, workers)):
+        assert time.monotonic() < end, "a worker is still there after five seconds"
+        time.sleep(0.05)
