@@ -98,9 +98,7 @@ class RayData:
             Actor,
             fn_constructor_args=(make, self.threads),
             batch_size=1,
-            compute=ActorPoolStrategy(
-                size=min(self.workers, blocks), max_tasks_in_flight_per_actor=2
-            ),
+            compute=ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2),
             num_cpus=1 if self.threads is None else self.threads,
             num_gpus=self.gpus or None,
             max_restarts=-1,

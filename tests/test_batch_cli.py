@@ -1,0 +1,87 @@
+"""`batch` with the bundled model: bytes that do not depend on the way they were made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from counterflow.bench.sets import toypie
+from counterflow.images import load, read_settings
+from counterflow.toybox.render import render
+from tools import Run, refused
+
+QUICK = ["--set", "steps=2", "--no-check"]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures, the first with two targets, and one that is not there."""
+    folder = tmp_path_factory.mktemp("batch")
+    lines = []
+    for edit in toypie.scene_edits(3, 910_000):
+        name = f"{toypie.case_id(edit)}.png"
+        render(edit.source).save(folder / name)
+        source, target = edit.prompts
+        lines.append({"image": name, "source": source, "target": target})
+    lines.append(lines[0] | {"target": "a red cat on the beach"})
+    lines.append(lines[0] | {"image": "absent.png"})
+    path = folder / "m.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()}
+
+
+def test_a_batch(run: Run, model: str, manifest: Path) -> None:
+    """All but the missing one; the same bytes by two processes as inline; replayable."""
+    one, two = manifest.parent / "one", manifest.parent / "two"
+    asked = ["--model", model, "--threads", "1", *QUICK, "--json"]
+    code, out, err = run("batch", manifest, "-o", one, "--engine", "inline", *asked)
+    told = json.loads(out)
+    assert code == 5 and "1 of 5 failed" in err
+    assert (told["items"], told["done"], told["failed"]) == (5, 4, 1)
+    assert "absent.png" in told["failures"][0]["error"]
+    assert (one / "results.html").read_text().count("<figure>") == 4
+    processes = ["--engine", "processes", "--workers", "2"]
+    assert run("batch", "run", manifest, "-o", two, *processes, *asked)[0] == 5
+    assert published(one) == published(two) and len(published(one)) == 4
+    picture = next((one / "pictures").iterdir())
+    carried = read_settings(picture)
+    assert carried["settings"]["steps"] == 2 and load(picture).size == (128, 128)
+    code, out, _ = run("replay", picture, "-o", manifest.parent / "again.png")
+    assert code == 0 and "the same picture" in out
+
+
+def test_what_a_folder_is_asked(run: Run, model: str, manifest: Path) -> None:
+    """Status, a deleted result, and trying again what failed."""
+    folder = manifest.parent / "three"
+    run("batch", manifest, "-o", folder, "--model", model, "--engine", "inline", *QUICK)
+    whole = published(folder)
+    code, out, _ = run("batch", "status", folder, "--json")
+    assert code == 5 and json.loads(out)["done"] == 4
+    next((folder / "pictures").iterdir()).unlink()
+    code, out, _ = run("batch", "verify", folder, "--json")
+    assert code == 5 and len(json.loads(out)["gone"]) == 1
+    code, _, err = run("batch", "retry", folder, "--engine", "inline")
+    assert code == 5 and "1 of 5 failed" in err and published(folder) == whole
+    assert run("batch", "verify", folder)[0] == 0
+    refused(run("batch", manifest, "-o", folder, "--model", model, "--seed", "9", *QUICK), 2, "9")
+
+
+def test_what_is_refused(run: Run, model: str, manifest: Path, tmp_path: Path) -> None:
+    """Before a model loads."""
+    to = ["-o", tmp_path / "out", "--model", model]
+    refused(run("batch", tmp_path, *to), 2, "--source")
+    refused(run("batch", manifest, "--source", "a cat", *to), 2, "folder of pictures")
+    refused(run("batch", manifest, "--engine", "magic", *to), 2, "inline, processes, ray")
+    refused(run("batch", manifest, "--address", "ray://x", *to), 2, "--engine ray")
+    refused(run("batch", manifest, "--threads", "0", *to), 2, "--threads")
+    refused(run("batch", manifest, "--method", "kv-edit", *to), 2, "mask")
+    refused(run("batch", "status", tmp_path), 2, "holds no batch")
+    refused(run("batch", "verify", tmp_path), 2, "holds no batch")
+    refused(run("batch", "retry", tmp_path), 2, "holds no batch")
+    assert not (tmp_path / "out").exists()
