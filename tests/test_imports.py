@@ -16,7 +16,17 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
 SHAPES = {f"toybox.{name}" for name in ("board", "scenery", "creature", "things")}
 TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
-GROUND = {"errors", "writing", "progress", "kinds", "settings", "flow", "images", "prompts"}
+GROUND = {
+    "errors",
+    "files",
+    "writing",
+    "progress",
+    "kinds",
+    "settings",
+    "flow",
+    "images",
+    "prompts",
+}
 MODELS = {"backbones.families", "backbones.base", "backbones.hooks"}
 BELOW_METHODS = GROUND | MODELS | {"solvers", "controls"}
 BELOW_EDIT = BELOW_METHODS | {"backbones", "methods"}
@@ -27,6 +37,7 @@ BENCH_STORE = {f"bench.{name}" for name in ("figures", "stats", "sets", "results
 # It may import itself and the rooms listed for it, and nothing else of the package.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "files": {"errors"},
     "progress": set(),
     "kinds": {"errors"},
     "settings": {"errors", "kinds"},
@@ -63,14 +74,16 @@ ROOMS: dict[str, set[str]] = {
     "bench.sets": BELOW_BENCH | {"bench.files"},
     "bench.results": BELOW_BENCH | {"bench.figures", "bench.files"},
     "bench.engine": BELOW_BENCH | {"bench.sets"},
-    "bench.workers": {"bench.engine"},
-    "bench.run": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.workers", ""},
+    "bench.workers": {"bench.engine", "batch"},
+    "bench.run": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.workers", "batch", ""},
     "bench.report": BELOW_BENCH | BENCH_STORE - {"bench.sets"},
     "bench.toy": BELOW_BENCH | {"bench.engine", "bench.sets"},
     "bench.tune": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.files", "bench.report"},
     "bench.trust": BELOW_BENCH | {"bench.engine", "bench.sets"},
-    "bench.experiments": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.run", "bench.report"},
-    "batch": BELOW_BENCH,
+    "bench.experiments": BELOW_BENCH
+    | BENCH_STORE
+    | {"bench.engine", "bench.run", "bench.report", "batch"},
+    "batch": BELOW_BENCH | {""},
     # The package itself, whose public names are imported on first use.
     "": {"edit", "backbones", "toybox.scene"},
     "__main__": {"cli"},

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from counterflow.bench import results
-from counterflow.bench.files import locked
+from counterflow.files import locked
 from counterflow.images import read_settings
 from counterflow.methods import registry
 from counterflow.toybox.scene import VALUES
@@ -106,6 +106,33 @@ def test_settings_of_every_kind_resume(run: Run, model: str, tmp_path: Path) -> 
             assert method["all"]["cases"] == 1
             assert method["all"]["errors"] == ("a/b" in change)
         assert sorted(p.name for p in folder.glob("*/method.json")) == ["method.json"]
+
+
+def test_pictures_that_are_gone_or_altered(run: Run, model: str, tmp_path: Path) -> None:
+    """The report tells of one that is gone, and another run makes both again, byte for byte."""
+    folder = tmp_path / "b"
+    bench(run, model, folder, "--limit", "3")
+    gone, altered, whole = sorted((folder / NAME).glob("*.png"))
+    before = {path: path.read_bytes() for path in (gone, altered, whole)}
+    gone.unlink()
+    altered.write_bytes(whole.read_bytes())
+    code, out, _ = run("report", folder, "--json")
+    (method,) = json.loads(out)["methods"].values()
+    assert code == 0 and method["all"]["errors"] == 1
+    assert bench(run, model, folder, "--limit", "3")[0] == 0
+    assert {path: path.read_bytes() for path in before} == before
+    refused(bench(run, model, folder, "--limit", "2"), 2, "of 3 cases, not of 2")
+
+
+def test_a_source_that_was_replaced(run: Run, model: str, tmp_path: Path) -> None:
+    """Results of two pictures are not mixed."""
+    run("toybox", "draw", "--seed", "3", "-o", tmp_path / "a.png")
+    items = [{"input_img": "a.png", "source_prompt": "a cat", "target_prompts": ["a dog"]}]
+    (tmp_path / "edits.yaml").write_text(json.dumps(items))
+    given = ["--cases", tmp_path / "edits.yaml"]
+    assert bench(run, model, tmp_path / "b", *given)[0] == 0
+    run("toybox", "draw", "--seed", "4", "-o", tmp_path / "a.png")
+    refused(bench(run, model, tmp_path / "b", *given), 2, "a.png has changed")
 
 
 def test_two_runs_do_not_share_a_folder(run: Run, model: str, tmp_path: Path) -> None:

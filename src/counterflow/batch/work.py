@@ -42,8 +42,7 @@ class Edits:
 
         from counterflow.edit.editor import Editor
 
-        if place.threads is not None:
-            torch.set_num_threads(place.threads)
+        place.settle()
         loading = self.recipe.loading
         if loading.device == "cuda" and torch.cuda.device_count() > 1:
             device = f"cuda:{place.index % torch.cuda.device_count()}"

@@ -1,29 +1,12 @@
-"""A benchmark's files: others' are of bounded size and in their folder, ours are locked."""
+"""A benchmark's files: what others wrote is of bounded size and checked as it is read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from counterflow.errors import InputError
-
-
-def inside(folder: Path, name: str) -> Path:
-    """The path that `name` means in `folder`, links followed; it need not exist.
-
-    Raises InputError when it leaves the folder, by dots, as an absolute path or by a link.
-    """
-    home = folder.resolve()
-    try:
-        path = (home / name).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL in the name
-        raise InputError(f"{name!r:.99} is no path ({error}); correct it") from None
-    if not path.is_relative_to(home):
-        raise InputError(f"{name!r:.99} leaves the folder {home.name}; copy what it names into it")
-    return path
 
 
 def read_text(path: Path, most: int) -> str:
@@ -101,34 +84,3 @@ class Reader:
     def wrong(self, what: str) -> InputError:
         """The error to raise; it names the file and says what to do."""
         return InputError(f"{self.path}: {what}; delete the file and run the benchmark again")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder of results for one runner; InputError if another has it.
-
-    The lock goes with its process, however that ends. Where the system has none, there is none.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; name another -o")
-    beside = folder.absolute().parent
-    beside.mkdir(parents=True, exist_ok=True)
-    path = beside / f".{folder.name}.lock"
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"another run is writing to {folder}: wait for it") from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)

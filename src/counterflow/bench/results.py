@@ -41,6 +41,10 @@ class Result:
     figures: dict[str, float | None]
     """By the names of `FIGURES`; None where one does not apply or was not measured."""
     error: str | None = None
+    digest: str | None = None
+    """SHA-256 of the picture's file."""
+    picture: str | None = None
+    """SHA-256 of the source picture's file; None of one that is rendered."""
 
     def figure(self, name: str) -> float | None:
         """A figure by name; None where it is not there."""
@@ -208,8 +212,16 @@ def read_result(path: Path) -> Result:
         data.get("target", str),
         image,
         {name: _figure(data, name, figures.get(name)) for name in FIGURES},
-        data.maybe("error", str),
+        data.maybe("error", str) or _gone(path, image),
+        data.maybe("digest", str),
+        data.maybe("picture", str),
     )
+
+
+def _gone(path: Path, image: str | None) -> str | None:
+    """What is said of a result without its picture; the next run makes it again."""
+    there = image is None or (path.parent / image).is_file()
+    return None if there else f"its picture {image} is gone"
 
 
 def _category(data: Reader) -> str:

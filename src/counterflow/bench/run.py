@@ -6,11 +6,15 @@ Only this process writes, whatever the number of workers.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from counterflow import __version__
+from counterflow.batch.executors.base import Executor
+from counterflow.batch.executors.inline import Inline
+from counterflow.batch.publish import digest
 from counterflow.bench import results
 from counterflow.bench.engine import Condition, Job, Outcome, Setup, Task
 from counterflow.bench.results import Bench, MethodResults
@@ -48,13 +52,14 @@ def run(
     bench: Bench,
     plan: Plan,
     setup: Setup,
-    workers: int = 1,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Bench:
     """Fill a results folder; what it holds already is kept, what failed is tried again.
 
-    Raises InputError, showing the difference, if the folder is of another benchmark or a condition
-    in it has other settings.
+    A result whose picture is gone or altered is made again. Without an executor the work is done
+    here. Raises InputError, showing the difference, if the folder is of another benchmark or of
+    more cases, if a condition in it has other settings, or if a source picture has changed since.
     """
     _check_folder(folder, bench, plan)
     results.write_bench(folder, bench)
@@ -64,7 +69,7 @@ def run(
     _draw(folder, {job.case.name: job.case for task in tasks for job in task}.values())
     total = sum(map(len, plan.values()))
     done = total - sum(map(len, tasks))
-    for outcome_list in outcomes(tasks, setup, workers):
+    for outcome_list in outcomes(tasks, setup, executor or Inline()):
         for outcome in outcome_list:
             _write(folder, outcome)
         done += len(outcome_list)
@@ -83,24 +88,51 @@ def _tasks(folder: Path, plan: Plan) -> list[Task]:
             sizes[case.group] = sizes.get(case.group, 0) + 1
         for case in cases:
             order.setdefault(case.group, len(order))
-            if _missing(folder / condition.name / f"{case.name}.json"):
+            if _missing(folder / condition.name / f"{case.name}.json", case):
                 key = case.group, condition.method.sharing_key
                 tasks.setdefault(key, []).append(Job(case, condition, sizes[case.group]))
     ordered = sorted(tasks.values(), key=lambda jobs: order[jobs[0].case.group])
     return [tuple(jobs) for jobs in ordered]
 
 
-def _missing(path: Path) -> bool:
-    return not path.is_file() or results.read_result(path).error is not None
+def _missing(path: Path, case: Case) -> bool:
+    """Whether a result is to be made, for the first time or again."""
+    if not path.is_file():
+        return True
+    there = results.read_result(path)
+    if there.error is not None:
+        return True
+    if there.picture is not None and there.picture != _digest(case.image):
+        raise InputError(
+            f"{case.image} has changed since {path.parent.parent} was begun: put it back, or name "
+            "another folder"
+        )
+    image = None if there.image is None else path.parent / there.image
+    return image is not None and there.digest is not None and _digest(image) != there.digest
+
+
+def _digest(path: Path | None) -> str | None:
+    return digest(path) if path is not None and path.is_file() else None
 
 
 def _write(folder: Path, outcome: Outcome) -> None:
     case, condition, image = outcome.job.case, outcome.job.condition, None
+    made = None
     if outcome.picture is not None:
         image = f"{case.name}.png"
-        save_png(outcome.picture, folder / condition.name / image, _settings(case, condition))
+        path = folder / condition.name / image
+        save_png(outcome.picture, path, _settings(case, condition))
+        made = digest(path)
     result = results.Result(
-        case.name, case.category, case.source, case.target, image, outcome.figures, outcome.error
+        case.name,
+        case.category,
+        case.source,
+        case.target,
+        image,
+        outcome.figures,
+        outcome.error,
+        made,
+        _digest(case.image),
     )
     results.write_result(folder, condition.name, result)
 
@@ -156,6 +188,11 @@ def _check_folder(folder: Path, bench: Bench, plan: Plan) -> None:
     there = results.read(folder)
     names = ("cases", "seed", "profile", "model", "device", "dtype")
     _check_same(folder, *({name: getattr(b, name) for name in names} for b in (there, bench)))
+    if bench.limit is not None and bench.limit < (there.limit or math.inf):
+        raise InputError(
+            f"{folder} holds results of {there.limit or 'all'} cases, not of {bench.limit}: "
+            "ask for as many or more, or name another folder"
+        )
     stored = {method.name: method for method in there.methods}
     for record in map(_record, plan):
         if record.name in stored:

@@ -1,49 +1,31 @@
-"""Tasks, one after the other or on several processes."""
+"""A benchmark's tasks by an executor: each worker is an engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-import torch
-
-from counterflow.bench.engine import Engine, Outcome, Setup, Task, engine
-
-_ENGINE: Engine | None = None
-"""A worker process's own."""
+from counterflow.batch.executors.base import Executor, Place
+from counterflow.bench.engine import Outcome, Setup, Task, engine
 
 
-def outcomes(tasks: Sequence[Task], setup: Setup, workers: int) -> Iterator[list[Outcome]]:
-    """Each task's outcomes as it is done, in any order.
+@dataclass(frozen=True)
+class Engines:
+    """Makes engines."""
 
-    With several workers each is a process with its share of the cores; a small model uses several
-    cores far better so than by threads.
-    """
-    if not tasks:
-        return
-    if workers <= 1:
-        alone = engine(setup)
-        for task in tasks:
-            yield list(alone.run(task))
-        return
-    threads = max(1, torch.get_num_threads() // workers)
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (setup, threads)) as pool:
-        waiting = [pool.submit(_run, task) for task in tasks]
-        try:
-            for done in as_completed(waiting):
-                yield done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    setup: Setup
+
+    def __call__(self, place: Place) -> Callable[[Task], list[Outcome]]:
+        """Load one at a place."""
+        place.settle()
+        alone = engine(self.setup)
+        return lambda task: list(alone.run(task))
 
 
-def _begin(setup: Setup, threads: int) -> None:
-    global _ENGINE
-    torch.set_num_threads(threads)
-    _ENGINE = engine(setup)
-
-
-def _run(task: Task) -> list[Outcome]:
-    assert _ENGINE is not None, "a worker begins with an engine"
-    return list(_ENGINE.run(task))
+def outcomes(tasks: Sequence[Task], setup: Setup, executor: Executor) -> Iterator[list[Outcome]]:
+    """Each task's outcomes as it is done, in any order."""
+    for finished in executor.run(Engines(setup), tasks):
+        if finished.result is not None:
+            yield finished.result
+        else:
+            yield [Outcome(job, error=finished.error) for job in finished.task]

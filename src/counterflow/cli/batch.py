@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from counterflow.backbones.loading import Loading
 from counterflow.cli import show
 from counterflow.cli.options import TOYBOX, Json, MethodName, Seed, Set, opens_a_model, settings
-from counterflow.cli.workers import Address, EngineName, Workers, executor, worker_count
+from counterflow.cli.workers import Address, EngineName, Workers, chosen
 from counterflow.errors import CounterflowError, InputError
 
 if TYPE_CHECKING:
@@ -106,8 +106,9 @@ def run(
     how = registry.method(method or registry.DEFAULT)
     how = how.but(**how.parse(texts))
     rank = Rank.of_environment()
-    many = 1 if rank else worker_count(workers, loading)
-    works = executor("inline" if rank else engine, many, threads, address, loading)
+    if rank is not None:
+        engine, workers = "inline", 1
+    works = chosen(engine, workers, threads, address, loading)
     recipe = Recipe(how, loading, seed, exact_background, check, works.threads).resolved()
     items = list(itertools.islice(_read(manifest, source, target, root), limit))
     for item in items[:FIRST]:
@@ -180,8 +181,7 @@ def retry(
     from counterflow.batch import run as batches
 
     recipe = batches.read_recipe(folder)
-    many = worker_count(workers, recipe.loading)
-    works = executor(engine, many, recipe.threads, address, recipe.loading)
+    works = chosen(engine, workers, recipe.threads, address, recipe.loading)
     with show.progress() as progress:
         batches.retry(folder, works.executor, progress)
     _tell(folder, json)

@@ -14,7 +14,8 @@ from counterflow.cli.cost import cost
 from counterflow.cli.options import TOYBOX, Budget, Json, SetSome, Tuned, opens_a_model, pairs
 from counterflow.cli.outputs import check_output
 from counterflow.cli.size import size
-from counterflow.cli.workers import Workers, worker_count
+from counterflow.cli.workers import Address, EngineName, Workers
+from counterflow.cli.workers import chosen as chosen_executor
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def bench(
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
     profile: Annotated[str, typer.Option(help="corrected or pie-compat.")] = "corrected",
     loading: Loading = TOYBOX,
+    engine: EngineName = None,
     workers: Workers = None,
+    address: Address = None,
     sheet: Annotated[
         Path | None,
         typer.Option(
@@ -102,9 +105,9 @@ def bench(
     with show.progress() as progress:
         from counterflow.bench import run
         from counterflow.bench.engine import Setup
-        from counterflow.bench.files import locked
         from counterflow.bench.report.summary import summarise
         from counterflow.bench.sets import cases as sets
+        from counterflow.files import locked
 
         chosen = sets.read(cases, seed, None, limit, profile)  # type: ignore[arg-type]
         judged = any(case.edit is not None for case in chosen)
@@ -112,9 +115,9 @@ def bench(
         first_seed = seed if cases == sets.TOYPIE else None
         facts = run.describe(setup, identify(loading), sets.label(cases), first_seed, limit)
         plan = dict.fromkeys(conditions, chosen)
-        many = worker_count(workers, loading)
+        works = chosen_executor(engine, workers, None, address, loading)
         with locked(output):
-            results = run.run(output, facts, plan, setup, many, progress)
+            results = run.run(output, facts, plan, setup, works.executor, progress)
     if sheet is not None:
         _draw_sheet(sheet, output, results, conditions, chosen)
     summary = summarise(results)
@@ -137,7 +140,9 @@ def experiments(
     steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 20,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
     loading: Loading = TOYBOX,
+    engine: EngineName = None,
     workers: Workers = None,
+    address: Address = None,
     listed: Annotated[bool, typer.Option("--list", help="Name the experiments.")] = False,
     json: Json = False,
 ) -> None:
@@ -166,12 +171,12 @@ def experiments(
     chosen = [EXPERIMENTS[each] for each in name or EXPERIMENTS]
     from counterflow.bench.engine import Setup
     from counterflow.bench.experiments import page, run
-    from counterflow.bench.files import locked
+    from counterflow.files import locked
     from counterflow.toybox import judge
     from counterflow.writing import save_bytes_atomically
 
-    setup, many = Setup(loading), worker_count(workers, loading)
-    sample = run.Sample(setup, identify(loading), seed, count, steps, many)
+    setup, works = Setup(loading), chosen_executor(engine, workers, None, address, loading)
+    sample = run.Sample(setup, identify(loading), seed, count, steps, works.executor)
     with locked(output), show.progress() as progress:
         findings = run.run(chosen, sample, output, progress)
     written = page.build(findings, sample, output, judge.accuracy()["round_trips"])

@@ -11,7 +11,7 @@ from counterflow.backbones.loading import Loading
 from counterflow.cli import show
 from counterflow.cli.bench import Folder
 from counterflow.cli.options import TOYBOX, Json, opens_a_model
-from counterflow.cli.workers import Workers, worker_count
+from counterflow.cli.workers import Address, EngineName, Workers, chosen
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def tune(
     ] = 40,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed: not one to report on.")] = SEED,
     loading: Loading = TOYBOX,
+    engine: EngineName = None,
     workers: Workers = None,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Search for good settings of methods on ToyPIE, with the same effort for each.
@@ -62,19 +64,19 @@ def tune(
     loading.check()
     from counterflow.bench import run as runs
     from counterflow.bench.engine import Setup
-    from counterflow.bench.files import locked
     from counterflow.bench.sets import cases as sets
     from counterflow.bench.tune import record
     from counterflow.bench.tune.search import search
+    from counterflow.files import locked
 
-    setup, many = Setup(loading), worker_count(workers, loading)
+    setup, works = Setup(loading), chosen(engine, workers, None, address, loading)
     with locked(output), show.progress() as progress:
         cases = sets.read(sets.TOYPIE, seed)
         facts = runs.describe(setup, identify(loading), sets.TOYPIE, seed, None)
 
         def run(counts: Mapping[Condition, int]) -> Bench:
             plan = {each: cases[:count] for each, count in counts.items()}
-            return runs.run(output, facts, plan, setup, many, progress)
+            return runs.run(output, facts, plan, setup, works.executor, progress)
 
         ranked = search(names, trials, most, seed, run)
         about = {"seed": seed, "trials": trials, "most": most, "model": facts.model}

@@ -43,6 +43,18 @@ class Works:
     threads: int | None
 
 
+def chosen(
+    engine: str | None,
+    workers: int | None,
+    threads: int | None,
+    address: str | None,
+    loading: Loading,
+) -> Works:
+    """The executor that the options choose, or that suits the model and the machine."""
+    count = worker_count(workers, loading)
+    return executor(engine, count, threads, address, loading)
+
+
 def worker_count(count: int | None, loading: Loading) -> int:
     """Number of workers; InputError for fewer than one."""
     if count is not None and count < 1:

@@ -28,6 +28,13 @@ class Place:
     threads: int | None = None
     """Threads that it may use on a CPU; None leaves them as they are."""
 
+    def settle(self) -> None:
+        """Bound the threads of this process."""
+        if self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)
+
 
 Worker = Callable[[Task], Result]
 Maker = Callable[[Place], Worker[Task, Result]]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from counterflow.batch.executors.base import Executor
 from counterflow.bench import run as runs
 from counterflow.bench.engine import Condition, Setup
 from counterflow.bench.experiments import EXPERIMENTS
@@ -26,7 +27,8 @@ class Sample:
     seed: int
     count: int
     steps: int
-    workers: int = 1
+    executor: Executor | None = None
+    """What runs them; None for this process alone."""
 
 
 @dataclass
@@ -58,7 +60,7 @@ def run(
         replace(facts, uneven=True),
         plan(experiments, cases, sample),
         sample.setup,
-        sample.workers,
+        sample.executor,
         progress,
     )
     results = {(m.name, result.case): result for m in bench.methods for result in m.results}

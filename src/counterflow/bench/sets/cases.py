@@ -21,9 +21,10 @@ import numpy as np
 from PIL import Image
 
 from counterflow import images
-from counterflow.bench.files import inside, read_dict
+from counterflow.bench.files import read_dict
 from counterflow.bench.sets import flowedit, pie, toypie
 from counterflow.errors import InputError
+from counterflow.files import inside
 from counterflow.toybox.edits import CATEGORIES, SceneEdit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import Scene, check_fresh

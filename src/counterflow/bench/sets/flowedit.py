@@ -18,8 +18,9 @@ from typing import Any
 
 import yaml
 
-from counterflow.bench.files import inside, is_text, read_text, text_of
+from counterflow.bench.files import is_text, read_text, text_of
 from counterflow.errors import InputError
+from counterflow.files import inside
 
 IMAGE_KEYS = ("init_img", "input_img")
 MOST = 1 << 20

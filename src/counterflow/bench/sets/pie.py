@@ -24,8 +24,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from counterflow.bench.files import inside, read_dict, text_of
+from counterflow.bench.files import read_dict, text_of
 from counterflow.errors import InputError
+from counterflow.files import inside
 from counterflow.toybox.edits import CATEGORIES
 
 SIDE = 512
