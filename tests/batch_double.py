@@ -22,7 +22,7 @@ from counterflow.batch.executors.inline import Inline
 from counterflow.batch.executors.processes import Processes
 from counterflow.batch.index import Receipt
 from counterflow.batch.items import Item, Recipe
-from counterflow.batch.publish import publish
+from counterflow.batch.publish import Unwritable, publish
 from counterflow.batch.work import PICTURES, Task, found
 from counterflow.errors import NumericsError
 from counterflow.images import save_png
@@ -52,7 +52,10 @@ class Doubles:
                 receipts.append(Receipt(identity, "failed", str(error)))
             else:
                 time.sleep(self.delay)
-                made, size = publish(path, lambda place, of=identity: draw(of, place))
+                try:
+                    made, size = publish(path, lambda place, of=identity: draw(of, place))
+                except Unwritable as error:
+                    return [*receipts, Receipt(identity, "waiting", str(error), stop=True)]
                 receipts.append(Receipt(identity, "done", digest=made, bytes=size, forwards=1.0))
         return receipts
 

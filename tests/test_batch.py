@@ -201,7 +201,7 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit is told as such, nothing is left of it, and a later run makes it."""
+    """The run ends and says so, nothing is half written, and a later run makes the rest."""
     real, left = os.link, [5]
 
     def link(*paths: Path) -> None:
@@ -211,11 +211,14 @@ def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         real(*paths)
 
     monkeypatch.setattr(os, "link", link)
-    run.run(folder, sources(folder), recipe(), Inline(), make=Doubles(folder))
+    with pytest.raises(InputError, match="No space left on device"):
+        batch(folder, sources(folder))
     assert states(folder).count("done") == len(published(folder)) == 5
-    reasons = {row["error"] for row in every(folder) if row["state"] == "failed"}
-    assert all("No space left on device" in reason for reason in reasons)
+    assert states(folder).count("waiting") == COUNT - 5
     assert list((folder / ".work").iterdir()) == []
+    left[0] = COUNT
+    batch(folder, sources(folder))
+    assert states(folder) == ["done"] * COUNT
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")

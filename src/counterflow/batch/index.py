@@ -42,6 +42,8 @@ class Receipt:
     error: str | None = None
     lost: bool = False
     """Whether it failed with its worker, rather than by itself: the next run tries it again."""
+    stop: bool = False
+    """Whether no result can be written any more, so that the run must end."""
     digest: str | None = None
     """SHA-256 of the published file."""
     bytes: int | None = None
@@ -71,8 +73,10 @@ class Index:
 
     def close(self) -> None:
         """Commit and close."""
-        self.base.commit()
-        self.base.close()
+        try:
+            self.base.commit()
+        finally:
+            self.base.close()
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add items, or bring those that are there up to date; both by `row`."""

@@ -19,6 +19,12 @@ from counterflow.errors import InputError
 
 WORK = ".work"
 """Where unfinished files are, in the folder of results."""
+
+
+class Unwritable(InputError):
+    """A place where nothing can be written: a full disk, a folder without leave."""
+
+
 UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What a file system without links answers."""
 
@@ -26,8 +32,7 @@ UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 def publish(path: Path, write: Callable[[Path], None]) -> tuple[str, int]:
     """Let `write` make a file and put it at `path`, unless there is one.
 
-    Returns the SHA-256 and the size of the file that is there then. Raises InputError where it
-    cannot be written: a full disk, a read-only folder.
+    Returns the SHA-256 and the size of the file that is there then. Raises Unwritable.
     """
     with writable(path), _unfinished(path) as temporary:
         write(temporary)
@@ -54,8 +59,9 @@ def writable(path: Path) -> Iterator[None]:
     """Name the file in what the system says about writing it."""
     try:
         yield
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    except (OSError, InputError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Unwritable(f"{path.name} cannot be written ({why}): make room, then go on") from None
 
 
 @contextmanager

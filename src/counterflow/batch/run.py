@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 from counterflow.batch.executors.base import Executor, Finished, Maker
 from counterflow.batch.index import Index, Receipt, every
 from counterflow.batch.items import Item, Rank, Recipe
-from counterflow.batch.publish import clear
+from counterflow.batch.publish import Unwritable, clear
 from counterflow.batch.register import item_of, register, waiting
 from counterflow.batch.work import PICTURES, Edits, Task
 from counterflow.errors import InputError
@@ -41,9 +42,22 @@ def opened(folder: Path, rank: Rank | None = None) -> Iterator[Index]:
         else:
             place = folder / f".rank-{rank.index}"
             stack.enter_context(locked(place))
-        index = Index(folder, None if rank is None else rank.index)
-        stack.callback(index.close)
-        yield index
+        with usable(folder):
+            index = Index(folder, None if rank is None else rank.index)
+            with contextlib.closing(index):
+                yield index
+
+
+@contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Say of which folder the index is that SQLite has trouble with."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{folder}: its index cannot be written ({error}): make room and run this again; what "
+            "is published is kept"
+        ) from None
 
 
 def run(
@@ -140,13 +154,18 @@ def work(
     make: Maker[Task, list[Receipt]],
     progress: Progress | None,
 ) -> None:
-    """Have everything that waits worked on, and note every receipt."""
+    """Have everything that waits worked on, and note every receipt.
+
+    Raises Unwritable where no result can be written any more.
+    """
     tasks = waiting(index)
     total = sum(len(task.items) for task in tasks)
     done = 0
     for finished in executor.run(make, tasks):
         for receipt in receipts(finished):
             index.record(receipt)
+            if receipt.stop:
+                raise Unwritable(str(receipt.error))
         done += len(finished.task.items)
         if progress is not None:
             progress("edits", done, total)

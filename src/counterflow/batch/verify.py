@@ -8,7 +8,7 @@ from pathlib import Path
 
 from counterflow.batch.index import Index, every
 from counterflow.batch.publish import digest
-from counterflow.batch.run import read_facts
+from counterflow.batch.run import read_facts, usable
 from counterflow.batch.work import PICTURES
 from counterflow.files import locked
 
@@ -34,7 +34,8 @@ def verify(folder: Path) -> dict[str, list[str]]:
                 os.replace(path, folder / ALTERED / path.name)
         bad = {*wrong["gone"], *wrong["altered"]}
         for path in sorted(folder.glob("index*.sqlite")):
-            with contextlib.closing(Index(folder, _rank_of(path))) as index:
+            index = Index(folder, _rank_of(path))
+            with usable(folder), contextlib.closing(index):
                 for name in bad:
                     index.again("file=?", name)
     return wrong

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from counterflow.batch.executors.base import Place, one_line
 from counterflow.batch.index import Receipt
 from counterflow.batch.items import Item, Recipe
-from counterflow.batch.publish import digest, publish
+from counterflow.batch.publish import Unwritable, digest, publish
 from counterflow.errors import CounterflowError, InputError
 from counterflow.images import read_settings, save_png
 
@@ -62,7 +62,7 @@ class EditWorker:
     _trust: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __call__(self, task: Task) -> list[Receipt]:
-        """The receipts of a task; what fails fails alone, a full disk ends the task.
+        """The receipts of a task; what fails fails alone, but a full disk ends the task.
 
         A result that is there already, as its worker died before it told, is not made again.
         """
@@ -79,6 +79,8 @@ class EditWorker:
                     cost = inversion.forwards, inversion.seconds
                 receipts.append(self._edit(identity, item, inversion, path, *cost))
                 cost = 0, 0.0
+            except Unwritable as error:
+                return [*receipts, Receipt(identity, "waiting", str(error), stop=True)]
             except (CounterflowError, RuntimeError, MemoryError) as error:
                 lost = isinstance(error, MemoryError) or "out of memory" in str(error)
                 receipts.append(Receipt(identity, "failed", one_line(error), lost))
