@@ -9,43 +9,34 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic
+from typing import Any
 
-from counterflow.batch.executors.base import (
-    ATTEMPTS,
-    Finished,
-    Maker,
-    Place,
-    Result,
-    Task,
-    WorkersLost,
-    attempt,
-    died,
-)
+from counterflow.batch.executors.base import Finished, Maker, Place, Result, Task, attempt, died
+from counterflow.batch.executors.schedule import Schedule
 
-STILLBORN = 5
-"""Workers of each place that may die in a row as they are made."""
 READY = "ready"
 
 
 @dataclass
-class Member(Generic[Task]):
-    """A process and the task that it has."""
+class Member:
+    """A process at a place."""
 
     process: BaseProcess
     pipe: Connection
-    place: Place
-    task: tuple[Task, int] | None = None
-    """The task and how often it was begun."""
     ready: bool = False
     """Whether its worker is made."""
+
+    @property
+    def end(self) -> str:
+        """How it ended."""
+        code = self.process.exitcode or 0
+        return f"by signal {-code}" if code < 0 else f"with exit code {code}"
 
 
 @dataclass
@@ -54,105 +45,82 @@ class Processes:
 
     workers: int
     threads: int | None = None
-    _crew: list[Member[Any]] = field(default_factory=list, init=False)
+    _crew: dict[int, Member] = field(default_factory=dict, init=False)
 
     def run(
         self, make: Maker[Task, Result], tasks: Iterable[Task]
     ) -> Iterator[Finished[Task, Result]]:
         """As `Executor.run`."""
-        coming, again = iter(tasks), deque[tuple[Task, int]]()
-        stillborn = 0
+        schedule = Schedule(tasks, self.workers)
         try:
             while True:
-                self._hand_out(make, coming, again)
-                busy = [each for each in self._crew if each.task is not None]
-                if not busy:
+                self._hand_out(make, schedule)
+                if not schedule.busy:
                     return
-                for member in _ready(busy):
-                    assert member.task is not None
-                    task, begun = member.task
-                    answer = self._answer(member)
-                    if answer is not None:
-                        stillborn = 0
-                        if isinstance(answer, Finished):
-                            member.task = None
-                            yield answer
-                        continue
-                    stillborn += not member.ready
-                    if stillborn >= STILLBORN * self.workers:
-                        raise WorkersLost(
-                            f"workers die as they start, {_how(member)}: "
-                            "is there memory for so many? take fewer --workers"
-                        )
-                    if begun < ATTEMPTS or not member.ready:
-                        again.append((task, begun - (not member.ready)))
+                for place in self._ready(schedule):
+                    member = self._crew[place]
+                    answer = self._answer(place)
+                    if answer is None:
+                        given_up = schedule.lost(place, member.end, member.ready)
+                        if given_up is not None:
+                            yield died(given_up, member.end)
+                    elif isinstance(answer, Finished):
+                        schedule.finished(place)
+                        yield answer
                     else:
-                        yield died(task, _how(member))
+                        member.ready = True
+                        schedule.made()
         finally:
             self._stop()
 
-    def _hand_out(
-        self,
-        make: Maker[Task, Result],
-        coming: Iterator[Task],
-        again: deque[tuple[Task, int]],
-    ) -> None:
+    def _hand_out(self, make: Maker[Task, Result], schedule: Schedule[Task]) -> None:
         """Give every idle place a task, in a process that is started where there is none."""
-        for index in range(self.workers):
-            member = next((each for each in self._crew if each.place.index == index), None)
-            if member is not None and member.task is not None:
+        for place in range(self.workers):
+            if schedule.has(place):
                 continue
-            entry = again.popleft() if again else next(((task, 0) for task in coming), None)
-            if entry is None:
+            task = schedule.take(place)
+            if task is None:
                 return
-            if member is None:
-                member = _start(make, Place(index, self.threads))
-                self._crew.append(member)
-            member.task = entry[0], entry[1] + 1
+            if place not in self._crew:
+                self._crew[place] = _start(make, Place(place, self.threads))
             with suppress(OSError):  # it has died: its end is read as such
-                member.pipe.send(entry[0])
+                self._crew[place].pipe.send(task)
 
-    def _answer(self, member: Member[Task]) -> Finished[Task, Any] | str | None:
-        """What a member sent; None if it died, and it is then no member any more."""
+    def _ready(self, schedule: Schedule[Task]) -> list[int]:
+        """The places with a task that have answered or died."""
+        pipes = {each.pipe: n for n, each in self._crew.items() if schedule.has(n)}
+        return [pipes[pipe] for pipe in connection.wait(list(pipes))]  # type: ignore[index]
+
+    def _answer(self, place: int) -> Finished[Any, Any] | str | None:
+        """What a place sent; None if its process died, and it has none then."""
+        member = self._crew[place]
         try:
-            answer: Finished[Task, Any] | str | BaseException = member.pipe.recv()
+            answer: Finished[Any, Any] | str | BaseException = member.pipe.recv()
         except (EOFError, OSError):
             member.process.join(1)
-            self._crew.remove(member)
             member.pipe.close()
+            del self._crew[place]
             return None
         if isinstance(answer, BaseException):
             raise answer
-        member.ready = True
         return answer
 
     def _stop(self) -> None:
-        for member in self._crew:
+        for member in self._crew.values():
             member.process.kill()
-        for member in self._crew:
+        for member in self._crew.values():
             member.process.join()
             member.pipe.close()
         self._crew.clear()
 
 
-def _ready(busy: list[Member[Task]]) -> list[Member[Task]]:
-    """The members that have answered or died."""
-    ready = connection.wait([each.pipe for each in busy])
-    return [each for each in busy if each.pipe in ready]
-
-
-def _how(member: Member[Task]) -> str:
-    code = member.process.exitcode or 0
-    return f"by signal {-code}" if code < 0 else f"with exit code {code}"
-
-
-def _start(make: Maker[Task, Result], place: Place) -> Member[Task]:
+def _start(make: Maker[Any, Any], place: Place) -> Member:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, make, place), daemon=True)
     process.start()
     theirs.close()  # so that the process's end is the pipe's end
-    return Member(process, ours, place)
+    return Member(process, ours)
 
 
 def _serve(pipe: Connection, make: Maker[Any, Any], place: Place) -> None:

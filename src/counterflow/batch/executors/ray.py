@@ -29,6 +29,7 @@ from counterflow.batch.executors.base import (
     died,
     one_line,
 )
+from counterflow.batch.executors.guard import guarded
 from counterflow.errors import InputError
 
 ROWS = 16
@@ -153,7 +154,8 @@ def _cluster(ray: Any, address: str | None, workers: int) -> Iterator[None]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a block that is lost is asked for again, row by row
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with guarded() if address is None else contextlib.nullcontext():
+        try:
+            yield
+        finally:
+            ray.shutdown()
