@@ -91,7 +91,8 @@ def main(workers: str = "1000", tasks: str = "20000") -> None:
         "spot machines: a failure each 20 min": World(life=1200),
         "a failure each 2 min": World(life=120),
     }
-    print(f"| {workers} workers | time over the ideal | begun again | given up |\n|---|---|---|---|")
+    print(f"| {workers} workers | time over the ideal | begun again | given up |")
+    print("|---|---|---|---|")
     for name, world in worlds.items():
         count = int(tasks) * round(20.0 / world.task)
         out = simulate(world, int(workers), count)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +160,17 @@ def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> N
     while any(map(alive, workers)):
         assert time.monotonic() < end, "a worker is still there after five seconds"
         time.sleep(0.05)
+
+
+def test_the_simulation_of_a_thousand_workers() -> None:
+    """It drives the scheduler to the end: every task is done or given up."""
+    path = TESTS.parent / "docs" / "scale_simulation.py"
+    spec = spec_from_file_location("scale_simulation", path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules["scale_simulation"] = module
+    spec.loader.exec_module(module)
+    calm = module.simulate(module.World(life=1e12, stragglers=0), 20, 400)
+    assert (calm.done, calm.begun, calm.given_up) == (400, 400, 0) and calm.seconds > calm.ideal
+    rough = module.simulate(module.World(life=60), 20, 400)
+    assert rough.done + rough.given_up == 400 < rough.begun and rough.seconds > calm.seconds
