@@ -13,7 +13,7 @@ STARTED := $(VENV)/.installing
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 PYTHON ?=
 
-.PHONY: help demo test faults format clean
+.PHONY: help demo test faults audit format clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ test: $(INSTALLED) ## Lint, check the format and the types, run the tests
 
 faults: $(INSTALLED) ## Kill, starve and poison batches, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -s -p no:cacheprovider faults
+
+audit: $(INSTALLED) ## Look for known advisories of the dependencies
+	.ci/audit
 
 format: $(INSTALLED) ## Format the code and put right what ruff can
 	$(BIN)/ruff check --fix-only

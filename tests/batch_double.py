@@ -22,8 +22,8 @@ from counterflow.batch.executors.inline import Inline
 from counterflow.batch.executors.processes import Processes
 from counterflow.batch.index import Receipt
 from counterflow.batch.items import Item, Recipe
-from counterflow.batch.publish import Unwritable, publish
-from counterflow.batch.work import PICTURES, Task, found
+from counterflow.batch.publish import Folder, Store, Unwritable
+from counterflow.batch.work import Task, found
 from counterflow.errors import NumericsError
 from counterflow.images import save_png
 
@@ -37,23 +37,24 @@ class Doubles:
 
     folder: Path
     delay: float = 0.0
+    elsewhere: Store | None = None
 
     def __call__(self, place: Place) -> Any:
         return self.work
 
     def work(self, task: Task) -> list[Receipt]:
-        receipts = []
+        receipts, store = [], self.elsewhere or Folder(self.folder)
         for identity, item in task.items:
-            path = self.folder / PICTURES / item.file(identity)
-            if path.exists():
-                receipts.append(found(path, identity))
+            name = item.file(identity)
+            if store.has(name):
+                receipts.append(found(store, name, identity))
             elif item.target == "poison":
                 error = NumericsError("the picture holds NaN or infinite values")
                 receipts.append(Receipt(identity, "failed", str(error)))
             else:
                 time.sleep(self.delay)
                 try:
-                    made, size = publish(path, lambda place, of=identity: draw(of, place))
+                    made, size = store.publish(name, lambda path, of=identity: draw(of, path))
                 except Unwritable as error:
                     return [*receipts, Receipt(identity, "waiting", str(error), stop=True)]
                 receipts.append(Receipt(identity, "done", digest=made, bytes=size, forwards=1.0))

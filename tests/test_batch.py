@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from batch_double import Doubles, draw, items, recipe
 from counterflow.batch import run
 from counterflow.batch.executors.inline import Inline
 from counterflow.batch.index import every
 from counterflow.batch.items import Item, Rank
-from counterflow.batch.publish import publish
+from counterflow.batch.publish import PICTURES, Folder, Objects, Unwritable
 from counterflow.batch.report import summary, write_page
 from counterflow.batch.verify import verify
-from counterflow.batch.work import PICTURES
 from counterflow.errors import InputError
 from counterflow.files import locked
+from counterflow.images import save_png
 
 COUNT = 24
 
@@ -175,12 +176,60 @@ def test_two_runners(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [".rank-0", "index-0.sqlite"]
 
 
+def fill(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def test_what_is_wrong_with_an_item_is_not_the_disks_fault(tmp_path: Path) -> None:
+    """A record that is too long for a PNG fails its item; the run goes on."""
+
+    def write(path: Path) -> None:
+        save_png(Image.new("RGB", (8, 8)), path, {"prompt": "x" * (1 << 22)})
+
+    with pytest.raises(InputError, match="settings exceed") as told:
+        Folder(tmp_path).publish("a.png", write)
+    assert not isinstance(told.value, Unwritable)
+
+
+def test_results_as_objects(folder: Path) -> None:
+    """In a store that fsspec knows: once each, verified and made again as in a folder."""
+    fsspec = pytest.importorskip("fsspec")
+    url = f"memory://{folder.parent.name}/results"
+    store = Objects(url)
+    wanted = sources(folder, 6)
+
+    def again() -> None:
+        made = Doubles(folder, elsewhere=store)
+        run.run(folder, wanted, recipe(), Inline(), make=made, url=url)
+
+    again()
+    files = [row["file"] for row in every(folder)]
+    system = fsspec.filesystem("memory")
+    assert len(files) == 6 and all(map(store.has, files)) and not (folder / PICTURES).exists()
+    whole = system.cat_file(f"{url}/{files[0]}")
+    assert store.publish(files[0], lambda path: fill(path, b"another"))[1] == len(whole)
+    system.pipe_file(f"{url}/{files[0]}", b"altered")
+    system.rm_file(f"{url}/{files[1]}")
+    assert verify(folder) == {"gone": [files[1]], "altered": [files[0]]}
+    again()
+    assert system.cat_file(f"{url}/{files[0]}") == whole and store.has(files[1])
+    (folder / "index.sqlite").unlink()
+    again()
+    assert states(folder) == ["done"] * 6
+    assert url in write_page(folder).read_text()
+    with pytest.raises(InputError, match="store"):
+        batch(folder, wanted)
+    with pytest.raises(InputError, match="cannot be used"):
+        Objects("nowhere://a/b").has("c")
+
+
 def test_published_by_several_at_once(tmp_path: Path) -> None:
     """Of many that publish the same place one is the first; all are told its digest."""
-    path, told = tmp_path / "pictures" / "a.png", []
+    store, told = Folder(tmp_path), []
+    path = tmp_path / "pictures" / "a.png"
 
     def write(n: int) -> None:
-        told.append(publish(path, lambda place: place.write_bytes(bytes([n]) * 100)))
+        told.append(store.publish("a.png", lambda path: fill(path, bytes([n]) * 100)))
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(16)]
     for thread in threads:
@@ -194,10 +243,10 @@ def test_published_by_several_at_once(tmp_path: Path) -> None:
 def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rename does, where there is no file yet."""
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no")))
-    path = tmp_path / "pictures" / "a.png"
-    publish(path, lambda place: place.write_bytes(b"first"))
-    publish(path, lambda place: place.write_bytes(b"second"))
-    assert path.read_bytes() == b"first"
+    store = Folder(tmp_path)
+    store.publish("a.png", lambda path: fill(path, b"first"))
+    store.publish("a.png", lambda path: fill(path, b"second"))
+    assert (tmp_path / "pictures" / "a.png").read_bytes() == b"first"
 
 
 def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

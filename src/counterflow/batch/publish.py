@@ -1,7 +1,8 @@
-"""A result is published once: worked on beside its place, flushed, and linked into it.
+"""A result is published once: worked on elsewhere, flushed, and put in its place if that is free.
 
-A link fails where there is a file already, so of two that did the same work one is the first, and
-the other finds it there. Nobody ever sees half a file.
+In a folder it is linked into its place. A link fails where there is a file already, so of two that
+did the same work one is the first, and the other finds it there. An object store has "put if
+absent" for the same. Nobody ever sees half a file.
 """
 
 from __future__ import annotations
@@ -11,34 +12,164 @@ import errno
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from counterflow.errors import InputError
 
 WORK = ".work"
 """Where unfinished files are, in the folder of results."""
+PICTURES = "pictures"
+"""The folder of the results, in the batch's."""
+ALTERED = "altered"
+"""Where results are moved that were found altered."""
+UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What a file system without links answers."""
 
 
 class Unwritable(InputError):
     """A place where nothing can be written: a full disk, a folder without leave."""
 
 
-UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-"""What a file system without links answers."""
+@runtime_checkable
+class Store(Protocol):
+    """Where results are published, by name."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is a result of that name."""
+        ...
+
+    def place(self, name: str) -> Path | None:
+        """The path of a result, for what its record says relative to it; None of an object."""
+        ...
+
+    def publish(self, name: str, write: Callable[[Path], None]) -> tuple[str, int]:
+        """Let `write` make a file, and publish it unless there is a result of that name.
+
+        Returns the SHA-256 and the size of what is there then. Raises Unwritable.
+        """
+        ...
+
+    def opened(self, name: str) -> AbstractContextManager[Path]:
+        """A file to read it from."""
+        ...
+
+    def withdraw(self, name: str) -> None:
+        """Move it aside, so that it is made again."""
+        ...
 
 
-def publish(path: Path, write: Callable[[Path], None]) -> tuple[str, int]:
-    """Let `write` make a file and put it at `path`, unless there is one.
+@dataclass(frozen=True)
+class Folder:
+    """Results in a folder of this machine, or one that machines share."""
 
-    Returns the SHA-256 and the size of the file that is there then. Raises Unwritable.
-    """
-    with writable(path), _unfinished(path) as temporary:
-        write(temporary)
-        _place(temporary, path)
-        _flush(path.parent)
-    return digest(path), path.stat().st_size
+    home: Path
+    """The batch's folder."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is a result of that name."""
+        return self.place(name).exists()
+
+    def place(self, name: str) -> Path:
+        """The path of a result."""
+        return self.home / PICTURES / name
+
+    def publish(self, name: str, write: Callable[[Path], None]) -> tuple[str, int]:
+        """As `Store.publish`."""
+        path = self.place(name)
+        with _writable(name), self._unfinished(path) as temporary:
+            write(temporary)
+            _place(temporary, path)
+            _flush(path.parent)
+        return digest(path), path.stat().st_size
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Path]:
+        """A file to read it from."""
+        yield self.place(name)
+
+    def withdraw(self, name: str) -> None:
+        """Move it to `altered/`."""
+        (self.home / ALTERED).mkdir(exist_ok=True)
+        os.replace(self.place(name), self.home / ALTERED / name)
+
+    def clear(self) -> None:
+        """Remove what killed runs left unfinished; for who has the folder to himself."""
+        for path in (self.home / WORK).glob("*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    @contextmanager
+    def _unfinished(self, path: Path) -> Iterator[Path]:
+        (self.home / WORK).mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.home / WORK / f"{secrets.token_hex(8)}{path.suffix}"
+        try:
+            yield temporary
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Results as objects under a URL that fsspec knows: `s3://bucket/prefix`, `gs://…`."""
+
+    url: str
+
+    def has(self, name: str) -> bool:
+        """Whether there is a result of that name."""
+        with _writable(name):
+            return bool(self._system.exists(self._at(name)))
+
+    def place(self, name: str) -> None:
+        """An object has no path."""
+        return None
+
+    def publish(self, name: str, write: Callable[[Path], None]) -> tuple[str, int]:
+        """As `Store.publish`, by "put if absent"."""
+        with _writable(name), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            write(path)
+            with contextlib.suppress(FileExistsError):
+                self._system.pipe_file(self._at(name), path.read_bytes(), mode="create")
+        with self.opened(name) as path:
+            return digest(path), path.stat().st_size
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Path]:
+        """A copy of it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            with _writable(name):
+                path.write_bytes(self._system.cat_file(self._at(name)))
+            yield path
+
+    def withdraw(self, name: str) -> None:
+        """Move it under `altered/`."""
+        with _writable(name):
+            self._system.mv(self._at(name), self._at(f"{ALTERED}/{name}"))
+
+    @property
+    def _system(self) -> Any:
+        try:
+            import fsspec
+
+            return fsspec.core.url_to_fs(self.url)[0]
+        except (ImportError, ValueError) as error:
+            raise InputError(f"{self.url} cannot be used: {error}") from None
+
+    def _at(self, name: str) -> str:
+        return f"{self.url.rstrip('/')}/{name}"
+
+
+def store_of(folder: Path, url: str | None) -> Store:
+    """Where a batch publishes: under a URL, or in its own folder."""
+    return Folder(folder.absolute()) if url is None else Objects(url)
 
 
 def digest(path: Path) -> str:
@@ -47,34 +178,17 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def clear(folder: Path) -> None:
-    """Remove what killed runs left unfinished; for who has the folder to himself."""
-    for path in (folder / WORK).glob("*"):
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
+def _writable(name: str) -> Iterator[None]:
     """Name the file in what the system says about writing it."""
     try:
         yield
     except (OSError, InputError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise Unwritable(f"{path.name} cannot be written ({why}): make room, then go on") from None
-
-
-@contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    folder = path.parent.parent / WORK
-    folder.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{secrets.token_hex(8)}{path.suffix}"
-    try:
-        yield temporary
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise  # it is the item's own fault
+        why = cause.strerror or cause
+        raise Unwritable(f"{name} cannot be written ({why}): make room, then go on") from None
 
 
 def _place(temporary: Path, path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from counterflow.batch.index import Index
 from counterflow.batch.items import Item, Rank, Recipe
-from counterflow.batch.publish import digest
-from counterflow.batch.work import PICTURES, Task, found
+from counterflow.batch.publish import Store, digest
+from counterflow.batch.work import Task, found
 from counterflow.errors import InputError
 
 PART = 64
@@ -17,7 +17,7 @@ PART = 64
 
 
 def register(
-    index: Index, folder: Path, items: Iterable[Item], recipe: Recipe, rank: Rank | None
+    index: Index, store: Store, items: Iterable[Item], recipe: Recipe, rank: Rank | None
 ) -> None:
     """Bring the index up to date with a manifest, and with what is published already."""
     known, fresh, changed = index.known(), [], []
@@ -39,7 +39,7 @@ def register(
             f"{len(set(changed))} of the pictures have changed or are gone since this batch "
             f"began: {names}; put them back, or name another folder"
         )
-    index.add([_adopted(entry, folder) for entry in fresh])
+    index.add([_adopted(entry, store) for entry in fresh])
 
 
 def _entry(index: Index, item: Item, recipe: Recipe, place: int) -> dict[str, Any]:
@@ -64,12 +64,11 @@ def _entry(index: Index, item: Item, recipe: Recipe, place: int) -> dict[str, An
     }
 
 
-def _adopted(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _adopted(entry: dict[str, Any], store: Store) -> dict[str, Any]:
     """An entry with what is published of it: its run was killed before it could tell."""
-    path = folder / PICTURES / entry["file"]
-    if not path.exists():
+    if not store.has(entry["file"]):
         return entry
-    told = found(path, entry["id"])
+    told = found(store, entry["file"], entry["id"])
     facts = ("state", "digest", "bytes", "trust", "sentence")
     return entry | {name: getattr(told, name) for name in facts}
 

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from counterflow.batch.index import every
+from counterflow.batch.publish import PICTURES
 from counterflow.batch.run import read_facts
-from counterflow.batch.work import PICTURES
 from counterflow.writing import save_bytes_atomically
 
 PAGE = "results.html"
@@ -87,12 +87,13 @@ def write_page(folder: Path) -> Path:
 
     rows = every(folder)
     done = [row for row in rows if row["state"] == "done"]
+    results = (read_facts(folder).get("store") or PICTURES).rstrip("/")
     done.sort(key=lambda row: 1.0 if row["trust"] is None else row["trust"])
     shown = [
         row
         | {
             "before": quote(os.path.relpath(row["image"], folder.absolute())),
-            "after": quote(f"{PICTURES}/{row['file']}"),
+            "after": f"{results}/{quote(row['file'])}",
             "doubt": _doubtful(row),
         }
         for row in done[:MOST]

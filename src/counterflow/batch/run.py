@@ -22,9 +22,9 @@ from typing import Any
 from counterflow.batch.executors.base import Executor, Finished, Maker
 from counterflow.batch.index import Index, Receipt, every
 from counterflow.batch.items import Item, Rank, Recipe
-from counterflow.batch.publish import Unwritable, clear
+from counterflow.batch.publish import PICTURES, Folder, Store, Unwritable, store_of
 from counterflow.batch.register import item_of, register, waiting
-from counterflow.batch.work import PICTURES, Edits, Task
+from counterflow.batch.work import Edits, Task
 from counterflow.errors import InputError
 from counterflow.files import locked
 from counterflow.progress import Progress
@@ -38,7 +38,7 @@ def opened(folder: Path, rank: Rank | None = None) -> Iterator[Index]:
     """A folder's index, with the folder's lock."""
     with locked(folder, shared=rank is not None), contextlib.ExitStack() as stack:
         if rank is None:
-            clear(folder)
+            Folder(folder).clear()
         else:
             place = folder / f".rank-{rank.index}"
             stack.enter_context(locked(place))
@@ -68,18 +68,21 @@ def run(
     rank: Rank | None = None,
     progress: Progress | None = None,
     make: Maker[Task, list[Receipt]] | None = None,
+    url: str | None = None,
 ) -> None:
     """Make what is missing of the items' results.
 
-    `recipe` is a resolved one. `make` takes the editors' place in tests. Raises InputError, showing
+    `recipe` is a resolved one. Results are published in the folder, or under a URL that fsspec
+    knows. `make` takes the editors' place in tests. Raises InputError, showing
     the difference, if the folder is of another recipe or a source picture has changed since.
     """
     check_folder(folder)
     with opened(folder, rank) as index:
-        agree(folder, recipe)
-        register(index, folder, items, recipe, rank)
+        agree(folder, recipe, url)
+        store = store_of(folder, url)
+        register(index, store, items, recipe, rank)
         index.again("state='failed' AND lost")
-        work(index, executor, make or Edits(recipe, folder.absolute()), progress)
+        work(index, executor, make or Edits(recipe, store), progress)
 
 
 def retry(
@@ -95,9 +98,10 @@ def retry(
         keep = [key for key in rows[0] if key != "lost"] if rows else []
         index.add([{key: row[key] for key in keep} for row in rows])
         items = [item_of(row) for row in rows]
-        register(index, folder, items, recipe, None)
+        store = read_store(folder)
+        register(index, store, items, recipe, None)
         failed = index.again("state='failed'")
-        work(index, executor, make or Edits(recipe, folder.absolute()), progress)
+        work(index, executor, make or Edits(recipe, store), progress)
     return failed
 
 
@@ -109,9 +113,9 @@ def check_folder(folder: Path) -> None:
             raise InputError(f"{folder} is not an empty folder, nor one of a batch: name another")
 
 
-def agree(folder: Path, recipe: Recipe) -> None:
+def agree(folder: Path, recipe: Recipe, url: str | None) -> None:
     """Write a new folder's recipe, or compare it with the one that is there."""
-    path, wanted = folder / RECIPE, json.loads(json.dumps(recipe.record()))
+    path, wanted = folder / RECIPE, json.loads(json.dumps(recipe.record() | {"store": url}))
     if not path.exists():
         save_bytes_atomically(path, f"{json.dumps(wanted, indent=1)}\n".encode())
         return
@@ -132,6 +136,12 @@ def read_recipe(folder: Path) -> Recipe:
     except (KeyError, TypeError, AttributeError) as error:
         path = folder / RECIPE
         raise InputError(f"{path} is damaged ({error!r:.80}): name another folder") from None
+
+
+def read_store(folder: Path) -> Store:
+    """Where a batch publishes. InputError for a folder that is none of a batch."""
+    url = read_facts(folder).get("store")
+    return store_of(folder, url if isinstance(url, str) else None)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

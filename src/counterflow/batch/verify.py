@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 from counterflow.batch.index import Index, every
 from counterflow.batch.publish import digest
-from counterflow.batch.run import read_facts, usable
-from counterflow.batch.work import PICTURES
+from counterflow.batch.run import read_store, usable
 from counterflow.files import locked
-
-ALTERED = "altered"
 
 
 def verify(folder: Path) -> dict[str, list[str]]:
@@ -20,18 +16,20 @@ def verify(folder: Path) -> dict[str, list[str]]:
 
     An altered file is moved to `altered/`. Returns the names of the `gone` and the `altered`.
     """
-    read_facts(folder)
+    store = read_store(folder)
     wrong: dict[str, list[str]] = {"gone": [], "altered": []}
     rows = [row for row in every(folder) if row["state"] == "done"]
     with locked(folder):
         for row in rows:
-            path = folder / PICTURES / row["file"]
-            if not path.is_file():
-                wrong["gone"].append(row["file"])
-            elif digest(path) != row["digest"]:
-                wrong["altered"].append(row["file"])
-                (folder / ALTERED).mkdir(exist_ok=True)
-                os.replace(path, folder / ALTERED / path.name)
+            name = row["file"]
+            if not store.has(name):
+                wrong["gone"].append(name)
+                continue
+            with store.opened(name) as path:
+                same = digest(path) == row["digest"]
+            if not same:
+                wrong["altered"].append(name)
+                store.withdraw(name)
         bad = {*wrong["gone"], *wrong["altered"]}
         for path in sorted(folder.glob("index*.sqlite")):
             index = Index(folder, _rank_of(path))

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterflow.batch.executors.base import Place, one_line
 from counterflow.batch.index import Receipt
 from counterflow.batch.items import Item, Recipe
-from counterflow.batch.publish import Unwritable, digest, publish
+from counterflow.batch.publish import Store, Unwritable, digest
 from counterflow.errors import CounterflowError, InputError
 from counterflow.images import read_settings, save_png
 
 if TYPE_CHECKING:
     from counterflow.edit.editor import Editor, Inversion
-
-PICTURES = "pictures"
-"""The folder of the results, in the batch's."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +28,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Edits:
-    """Makes workers that edit by a recipe and publish in a folder."""
+    """Makes workers that edit by a recipe and publish in a store."""
 
     recipe: Recipe
-    folder: Path
+    store: Store
 
     def __call__(self, place: Place) -> EditWorker:
         """Load the model at a place."""
@@ -49,7 +46,7 @@ class Edits:
             loading = replace(loading, device=device)
         editor = Editor.load(loading)
         self.recipe.method.check_model(editor.backbone)
-        return EditWorker(self.recipe, self.folder, editor)
+        return EditWorker(self.recipe, self.store, editor)
 
 
 @dataclass
@@ -57,9 +54,8 @@ class EditWorker:
     """An editor at work; a task's items are published and told one by one."""
 
     recipe: Recipe
-    folder: Path
+    store: Store
     editor: Editor
-    _trust: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __call__(self, task: Task) -> list[Receipt]:
         """The receipts of a task; what fails fails alone, but a full disk ends the task.
@@ -69,15 +65,15 @@ class EditWorker:
         receipts = []
         inversion: Inversion | None = None
         for identity, item in task.items:
-            path = self.folder / PICTURES / item.file(identity)
+            name = item.file(identity)
             try:
-                if path.exists():
-                    receipts.append(found(path, identity))
+                if self.store.has(name):
+                    receipts.append(found(self.store, name, identity))
                     continue
                 if inversion is None:
                     inversion = self._invert(item)
                     cost = inversion.forwards, inversion.seconds
-                receipts.append(self._edit(identity, item, inversion, path, *cost))
+                receipts.append(self._edit(identity, item, inversion, *cost))
                 cost = 0, 0.0
             except Unwritable as error:
                 return [*receipts, Receipt(identity, "waiting", str(error), stop=True)]
@@ -99,7 +95,6 @@ class EditWorker:
         identity: str,
         item: Item,
         inversion: Inversion,
-        path: Path,
         forwards: int,
         seconds: float,
     ) -> Receipt:
@@ -120,8 +115,9 @@ class EditWorker:
         inversion.forget()
         trust = Expecting(self.editor, [item.target], False, recipe.method.name, recipe.check)
         told = trust(inversion, 0)
-        record = self._record(identity, item, path, told)
-        made, size = publish(path, lambda place: save_png(edit.image, place, record))
+        name = item.file(identity)
+        record = self._record(identity, item, self.store.place(name), told)
+        made, size = self.store.publish(name, lambda path: save_png(edit.image, path, record))
         return Receipt(
             identity,
             "done",
@@ -133,7 +129,9 @@ class EditWorker:
             sentence=told["sentence"] or None,
         )
 
-    def _record(self, identity: str, item: Item, path: Path, told: dict[str, Any]) -> Any:
+    def _record(
+        self, identity: str, item: Item, path: Path | None, told: dict[str, Any]
+    ) -> dict[str, Any]:
         """What the PNG carries: as of `edit`, so that `replay` can make it again."""
         from counterflow.edit.job import Job, ModelChoice
         from counterflow.edit.plan import Plan
@@ -155,23 +153,25 @@ class EditWorker:
         return job.record("edit", path, **plan, **mine)
 
 
-def found(path: Path, identity: str) -> Receipt:
-    """The receipt of a file that is published already.
+def found(store: Store, name: str, identity: str) -> Receipt:
+    """The receipt of a result that is published already.
 
     Raises InputError for a file that is not of this item: somebody put it there.
     """
     settings: dict[str, Any] = {}
-    with contextlib.suppress(InputError):
-        settings = read_settings(path)
+    with store.opened(name) as path:
+        with contextlib.suppress(InputError):
+            settings = read_settings(path)
+        made, size = digest(path), path.stat().st_size
     if settings.get("item") != identity:
-        raise InputError(f"{path} is no result of this batch: move it away")
+        raise InputError(f"{name} is no result of this batch: move it away")
     told = settings.get("trust")
     told = told if isinstance(told, dict) else {}
     return Receipt(
         identity,
         "done",
-        digest=digest(path),
-        bytes=path.stat().st_size,
+        digest=made,
+        bytes=size,
         trust=told.get("success"),
         sentence=told.get("sentence") or None,
     )

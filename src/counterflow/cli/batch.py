@@ -83,6 +83,10 @@ def run(
     check: Annotated[
         bool, typer.Option(help="Say of each result how far it is to be trusted.")
     ] = True,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Publish under a URL that fsspec knows, as s3://bucket/folder."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Most lines that are taken.")] = None,
     loading: Loading = TOYBOX,
     seed: Seed = 0,
@@ -114,7 +118,7 @@ def run(
     for item in items[:FIRST]:
         recipe.check_item(item)
     with show.progress() as progress:
-        batches.run(output, items, recipe, works.executor, rank, progress)
+        batches.run(output, items, recipe, works.executor, rank, progress, url=store)
     _tell(output, json)
 
 

@@ -104,7 +104,8 @@ def executor(
         from counterflow.batch.executors.base import Place
         from counterflow.batch.executors.inline import Inline
 
-        return Works(Inline(Place(0, threads)), threads)
+        rank = os.environ.get("LOCAL_RANK", "0")  # as torchrun tells it
+        return Works(Inline(Place(int(rank) if rank.isdigit() else 0, threads)), threads)
     if engine == "processes":
         from counterflow.batch.executors.processes import Processes
 
