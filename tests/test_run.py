@@ -74,6 +74,7 @@ def test_results_are_not_mixed(run: Run, model: str, tmp_path: Path) -> None:
     bench(run, model, folder, "--limit", "1")
     refused(bench(run, model, folder, "--limit", "1", "--seed", "77"), 2, "10000", "77")
     refused(bench(run, model, folder, "--profile", "pie-compat"), 2, "corrected", "pie-compat")
+    refused(bench(run, model, folder, "--limit", "1", "--negative", "fog"), 2, "fog")
     described = folder / NAME / "method.json"
     described.write_text(described.read_text().replace('"guidance": 2.0', '"guidance": 3.0'))
     refused(bench(run, model, folder, "--limit", "1"), 2, "3.0", "2.0")

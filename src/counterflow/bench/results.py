@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,8 @@ class Bench:
     device: str | None = None
     dtype: str | None = None
     """As asked for; None for the best there is."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What else decides the pictures, as `Loading.record` tells it: a negative prompt, a cast."""
     uneven: bool = False
     """Whether methods were given different cases, as experiments give them."""
     methods: tuple[MethodResults, ...] = ()
@@ -146,6 +148,7 @@ def read(folder: Path) -> Bench:
         notes=tuple(notes),
         device=data.maybe("device", str),
         dtype=data.maybe("dtype", str),
+        options=data.maybe("options", dict) or {},
         uneven=data.data.get("uneven") is True,
     )
     methods = tuple(_method(file) for file in sorted(folder.glob("*/method.json")))

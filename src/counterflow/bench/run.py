@@ -44,6 +44,11 @@ def describe(setup: Setup, identity: str, cases: str, seed: int | None, limit: i
         notes=tuple(at_hand().missing.values()),
         device=setup.loading.device,
         dtype=setup.loading.dtype,
+        options={
+            name: value
+            for name, value in setup.loading.record().items()
+            if name in ("cast", "negative")
+        },
     )
 
 
@@ -186,7 +191,7 @@ def _check_folder(folder: Path, bench: Bench, plan: Plan) -> None:
             raise InputError(f"{folder} is not an empty folder, nor one of a benchmark")
         return
     there = results.read(folder)
-    names = ("cases", "seed", "profile", "model", "device", "dtype")
+    names = ("cases", "seed", "profile", "model", "device", "dtype", "options")
     _check_same(folder, *({name: getattr(b, name) for name in names} for b in (there, bench)))
     if bench.limit is not None and bench.limit < (there.limit or math.inf):
         raise InputError(
