@@ -198,6 +198,23 @@ def test_masks_that_methods_find_have_a_section(few: Path) -> None:
     assert cell.main in rows[0][1] and str(cell.bounds) in rows[0][1]
 
 
+def test_chances_that_were_told_have_a_section(few: Path) -> None:
+    """How true they were, by hand: 0.9 told of the edits that succeeded, 0.4 of the others."""
+    assert "to be trusted" not in report(few).read_text("utf-8")
+    firm = next(m for m in read(few).methods if m.name == "firm")
+    won = sum(result.figure("success") or 0 for result in firm.results) / len(firm.results)
+    assert 0 < won < 1
+    for result in firm.results:
+        chance = 0.9 if result.figure("success") else 0.4
+        write_result(few, "firm", replace(result, figures=result.figures | {"chance": chance}))
+    text = report(few).read_text("utf-8")
+    Seen(text)
+    section = text[text.index("<h2>How far results") :].partition("<section")[0]
+    cells = re.findall(r"<td>\s*(\d\.\d\d)\s*</td>", section)
+    told, error = 0.9 * won + 0.4 * (1 - won), 0.1 * won + 0.4 * (1 - won)
+    assert cells == [f"{each:.2f}" for each in (told, won, error, 1)]
+
+
 def test_an_uneven_run_is_not_unfinished(few: Path) -> None:
     """Experiments give methods different cases."""
     bench = read(few)

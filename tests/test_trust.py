@@ -15,7 +15,6 @@ from scipy import stats
 from counterflow.bench.trust.calibrate import calibrate, evaluate, truth
 from counterflow.bench.trust.measure import Row
 from counterflow.bench.trust.population import KINDS, PLAIN, RIGHT, WRONG, trials
-from counterflow.bench.trust.scores import auc, calibration_error
 from counterflow.controls.blend import smoothed
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError
@@ -47,6 +46,7 @@ from counterflow.trust.report import (
     overall,
     sentence,
 )
+from counterflow.trust.scores import auc, calibration_error
 from tools import SCENE, SOURCE, TARGETS, distance
 
 RNG = np.random.default_rng

@@ -24,6 +24,7 @@ from counterflow.metrics.networks import Networks
 from counterflow.metrics.table import NOTHING, background_psnr, measure
 from counterflow.toybox.edits import SceneEdit
 from counterflow.toybox.judge import Judge, Reading, right
+from counterflow.trust.expecting import Expecting
 
 Figures = dict[str, float | None]
 
@@ -87,6 +88,8 @@ class Engine:
     judge: Judge | None = None
     networks: Networks = NOTHING
     profile: str = "corrected"
+    check: bool = False
+    """Whether the chance that an edit succeeds is told beforehand."""
 
     def run(self, task: Task) -> Iterator[Outcome]:
         """Every outcome of a task; an error stops only what depends on it."""
@@ -131,6 +134,9 @@ class Engine:
         mask = job.case.mask if how.needs_mask else None
         edit = self.editor.edit(inversion, job.case.target, how, mask=mask)
         figures = self.figures(job.case, inversion, edit)
+        if self.check:
+            trust = Expecting(self.editor, [job.case.target], method=how.name)
+            figures["chance"] = trust(inversion, 0).get("success")
         if edit.found is not None and job.case.mask is not None:
             figures["mask IoU"] = overlap(edit.found, job.case.mask)
         figures["forwards"] = inversion.forwards / job.sharing + edit.forwards
@@ -208,6 +214,7 @@ class Setup:
     loading: Loading = field(default_factory=Loading)
     judged: bool = True
     profile: str = "corrected"
+    check: bool = False
 
 
 def engine(setup: Setup) -> Engine:
@@ -217,4 +224,5 @@ def engine(setup: Setup) -> Engine:
 
     editor = Editor.load(setup.loading)
     networks = at_hand(editor.backbone.device)
-    return Engine(editor, judge.load() if setup.judged else None, networks, setup.profile)
+    eyes = judge.load() if setup.judged else None
+    return Engine(editor, eyes, networks, setup.profile, setup.check)

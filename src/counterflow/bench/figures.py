@@ -11,7 +11,7 @@ from counterflow.bench.stats import Interval, mean_interval, median_interval
 
 Better = Literal["higher", "lower"]
 Average = Literal["mean", "median"]
-Subject = Literal["edit", "model", "mask", "reconstruction", "cost"]
+Subject = Literal["edit", "model", "mask", "trust", "reconstruction", "cost"]
 NEED_JUDGE = ("success", "kept")
 
 
@@ -30,7 +30,8 @@ class Figure:
     average: Average = "mean"
     """How it is averaged over cases."""
     subject: Subject = "edit"
-    """What it says something of: an edit, the model, a found mask, a reconstruction, a cost."""
+    """What it says something of: an edit, the model, a found mask, what was
+    foretold of it, a reconstruction, a cost."""
 
 
 FIGURES: dict[str, Figure] = {
@@ -78,6 +79,13 @@ FIGURES: dict[str, Figure] = {
         "higher",
         high=1,
         subject="mask",
+    ),
+    "chance": Figure(
+        "The chance of success that the model's calibration tells, from the picture, its sentence "
+        "and the target alone; `bench --check` measures it.",
+        "higher",
+        high=1,
+        subject="trust",
     ),
     "SSIM": Figure(
         "Likeness of structure outside the edited region: 1 is identical.",

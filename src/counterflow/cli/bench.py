@@ -78,6 +78,10 @@ def bench(
     ] = None,
     seed: Annotated[int, typer.Option(help="ToyPIE's first seed.")] = TOYPIE_SEED,
     profile: Annotated[str, typer.Option(help="corrected or pie-compat.")] = "corrected",
+    check: Annotated[
+        bool,
+        typer.Option(help="Tell the chance of success of each edit beforehand, and compare."),
+    ] = False,
     loading: Loading = TOYBOX,
     engine: EngineName = None,
     workers: Workers = None,
@@ -111,7 +115,7 @@ def bench(
 
         chosen = sets.read(cases, seed, None, limit, profile)  # type: ignore[arg-type]
         judged = any(case.edit is not None for case in chosen)
-        setup = Setup(loading, judged, profile)
+        setup = Setup(loading, judged, profile, check)
         first_seed = seed if cases == sets.TOYPIE else None
         facts = run.describe(setup, identify(loading), sets.label(cases), first_seed, limit)
         plan = dict.fromkeys(conditions, chosen)

@@ -13,7 +13,7 @@ from counterflow.bench.report.front import TWENTY, front, same_cases
 from counterflow.bench.report.page import Column, Page, Row, Section, Table
 from counterflow.bench.report.strips import strips, worst_first
 from counterflow.bench.report.summary import categories
-from counterflow.bench.report.tables import EDITS, averages, by_method, masks, measured
+from counterflow.bench.report.tables import EDITS, averages, by_method, masks, measured, trust
 from counterflow.bench.results import Bench, MethodResults, Result, read
 from counterflow.bench.stats import Interval, paired_difference
 from counterflow.errors import InputError
@@ -109,7 +109,7 @@ def _edit_sections(bench: Bench) -> list[Section]:
     ):
         sections.append(_kinds(bench))
     sections += [_kinds_of(bench, method) for method in bench.methods]
-    return [*sections, *masks(bench), _cost(bench)]
+    return [*sections, *masks(bench), *trust(bench), _cost(bench)]
 
 
 def _facts(bench: Bench, cases: int) -> Iterator[tuple[str, str]]:

@@ -9,10 +9,10 @@ import numpy as np
 
 from counterflow.bench.trust.measure import METHOD, Row
 from counterflow.bench.trust.population import RIGHT, WRONG
-from counterflow.bench.trust.scores import auc, calibration_error
 from counterflow.trust.calibration import CONTRADICTION, JUDGE, Calibration, Places, Unlike
 from counterflow.trust.fit import LEVELS
 from counterflow.trust.logistic import Logistic, Scale
+from counterflow.trust.scores import auc, calibration_error
 
 PICTURE = ("round trip", *(f"error {level:g}" for level in LEVELS))
 """Figures of a picture, whatever its sentence."""
