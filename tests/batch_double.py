@@ -44,20 +44,19 @@ class Doubles:
 
     def work(self, task: Task) -> list[Receipt]:
         receipts, store = [], self.elsewhere or Folder(self.folder)
-        for identity, item in task.items:
-            name = item.file(identity)
-            if store.has(name):
-                receipts.append(found(store, name, identity))
-            elif item.target == "poison":
+        for entry in task.entries:
+            if store.has(entry.name):
+                receipts.append(found(store, entry.name, entry.id))
+            elif entry.item.target == "poison":
                 error = NumericsError("the picture holds NaN or infinite values")
-                receipts.append(Receipt(identity, "failed", str(error)))
+                receipts.append(Receipt(entry.id, "failed", str(error)))
             else:
                 time.sleep(self.delay)
                 try:
-                    made, size = store.publish(name, lambda path, of=identity: draw(of, path))
+                    made, size = store.publish(entry.name, lambda path, of=entry.id: draw(of, path))
                 except Unwritable as error:
-                    return [*receipts, Receipt(identity, "waiting", str(error), stop=True)]
-                receipts.append(Receipt(identity, "done", digest=made, bytes=size, forwards=1.0))
+                    return [*receipts, Receipt(entry.id, "waiting", str(error), stop=True)]
+                receipts.append(Receipt(entry.id, "done", digest=made, bytes=size, forwards=1.0))
         return receipts
 
 

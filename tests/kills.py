@@ -63,8 +63,10 @@ def harass(folder: Path, count: int, engine: str, rounds: int, seed: int) -> int
     chance = random.Random(seed)
     killed = 0
     for _ in range(rounds):
+        before = len(list(folder.glob("pictures/*")))
         parent = start(folder, count, engine, delay=0.002)
-        time.sleep(chance.uniform(0.2, 2.0))
+        _at_work(parent, folder, before)
+        time.sleep(chance.uniform(0.0, 0.5))
         below = descendants(parent.pid)
         if chance.random() < 0.5 and below:
             for _ in range(chance.randint(1, 3)):
@@ -81,6 +83,12 @@ def harass(folder: Path, count: int, engine: str, rounds: int, seed: int) -> int
             assert time.monotonic() < end, f"{left} outlived their parent"
             time.sleep(0.02)
     return killed
+
+
+def _at_work(parent: subprocess.Popen[bytes], folder: Path, before: int) -> None:
+    """Wait until a batch has published something more, or ended."""
+    while parent.poll() is None and len(list(folder.glob("pictures/*"))) <= before:
+        time.sleep(0.05)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -26,6 +26,10 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
+LOCK = ".lock"
+"""The file that is locked where a folder cannot be. It stays."""
+
+
 @contextmanager
 def locked(folder: Path, shared: bool = False) -> Iterator[None]:
     """Hold a folder of results for one writer, making it where it is not there.
@@ -50,10 +54,20 @@ def locked(folder: Path, shared: bool = False) -> Iterator[None]:
         except ImportError:
             yield
             return
-        handle = os.open(folder.resolve(), os.O_RDONLY)
-        stack.callback(os.close, handle)
+        how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
         try:
-            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            handle = os.open(folder.resolve(), os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, how)
+            except BlockingIOError:
+                raise
+            except OSError:  # a file system over a network locks files alone
+                handle = os.open(folder.resolve() / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, how)
         except BlockingIOError:
             raise InputError(f"another run is writing to {folder}: wait for it") from None
+        except OSError as error:
+            raise InputError(f"{folder} cannot be locked: {error.strerror}") from None
         yield

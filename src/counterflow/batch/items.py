@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from counterflow import __version__
 from counterflow.backbones.identity import identify
 from counterflow.backbones.loading import Loading
+from counterflow.errors import InputError
 
 if TYPE_CHECKING:
     from counterflow.methods.base import Method
@@ -75,17 +76,21 @@ class Recipe:
 
         self.loading.check()
         check_seed(self.seed)
-        device = pick_device(self.loading.device).partition(":")[0]
-        dtype = self.loading.dtype or ("float32" if device == "cpu" else "bfloat16")
+        device = pick_device(self.loading.device)
+        on_cpu = device.partition(":")[0] == "cpu"
+        dtype = self.loading.dtype or ("float32" if on_cpu else "bfloat16")
         loading = replace(self.loading, device=device, dtype=dtype)
         return replace(self, loading=loading, model=identify(self.loading))
 
     def check_item(self, item: Item) -> None:
-        """Refuse what needs no picture to be refused, with an InputError."""
+        """Refuse what needs no picture to be refused, with an InputError that names the item."""
         from counterflow.edit.checks import check_mask
 
-        check_mask(self.method, item.mask is not None)
-        self.method.check_prompts(item.source, item.target)
+        try:
+            check_mask(self.method, item.mask is not None)
+            self.method.check_prompts(item.source, item.target)
+        except InputError as error:
+            raise InputError(f"{item.image.name}, {item.target!r:.80}: {error}") from None
 
     def identity(self, item: Item, picture: str, mask: str | None) -> str:
         """An item's id: SHA-256 of all that decides its result and its name, files by theirs."""
@@ -100,6 +105,8 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """The recipe as JSON-ready facts."""
+        loading = self.loading
+        device = (loading.device or "").partition(":")[0] or None
         return {
             "counterflow": __version__,
             "method": self.method.name,
@@ -109,7 +116,10 @@ class Recipe:
             "check": self.check,
             "threads": self.threads,
             "identity": self.model,
-            **self.loading.record(),
+            **loading.record(),
+            "device": device,
+            "tiles": loading.tiles,
+            "compile": loading.compile,
         }
 
     @classmethod
@@ -145,7 +155,7 @@ class Rank:
         return None
 
     def has(self, row: str) -> bool:
-        """Whether a share of the pictures, by a digest, is this rank's."""
+        """Whether a picture, by a digest of its path, is in this rank's share."""
         return int(row[:8], 16) % self.of == self.index
 
 

@@ -56,12 +56,15 @@ def read(path: Path, root: Path | None = None) -> Iterator[Item]:
         raise InputError(f"{path} holds no items; give a manifest that does")
 
 
-def folder(path: Path, source: str, targets: Sequence[str]) -> Iterator[Item]:
+def folder(
+    path: Path, source: str, targets: Sequence[str], results: Path | None = None
+) -> Iterator[Item]:
     """Every picture of a folder and of those inside it, by name, with the same prompts.
 
-    Raises InputError where there is none.
+    Hidden ones are left out, and those in the folder of `results`. Raises InputError where there
+    is none, and for a name that is no text.
     """
-    found = False
+    found, away = False, None if results is None else results.resolve()
     try:
         paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
     except OSError as error:
@@ -70,6 +73,10 @@ def folder(path: Path, source: str, targets: Sequence[str]) -> Iterator[Item]:
         relative = picture.relative_to(path)
         if any(part.startswith(".") for part in relative.parts):
             continue
+        if away is not None and picture.resolve().is_relative_to(away):
+            continue
+        if not str(relative).isprintable():
+            raise InputError(f"{str(relative)!r:.80} is no readable name; rename the picture")
         found = True
         name = relative.with_suffix("").as_posix().replace("/", "-")
         for target in targets:

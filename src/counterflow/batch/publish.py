@@ -29,6 +29,8 @@ ALTERED = "altered"
 """Where results are moved that were found altered."""
 UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What a file system without links answers."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What a system answers where nothing more can be written."""
 
 
 class Unwritable(InputError):
@@ -185,8 +187,8 @@ def _writable(name: str) -> Iterator[None]:
         yield
     except (OSError, InputError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
-        if not isinstance(cause, OSError):
-            raise  # it is the item's own fault
+        if not isinstance(cause, OSError) or cause.errno not in FULL:
+            raise  # it is the item's own fault, or may pass
         why = cause.strerror or cause
         raise Unwritable(f"{name} cannot be written ({why}): make room, then go on") from None
 

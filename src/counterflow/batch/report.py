@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from counterflow.batch.index import every
 from counterflow.batch.publish import PICTURES
 from counterflow.batch.run import read_facts
 from counterflow.writing import save_bytes_atomically
@@ -55,13 +55,8 @@ chance to have worked.{% else %}Those with the least chance to have worked come 
 """
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """Figures of a batch, JSON-ready: counts, mean costs, and the reasons of failures.
-
-    Raises InputError for a folder that is none of a batch.
-    """
-    read_facts(folder)
-    rows = every(folder)
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of a batch's items, JSON-ready: counts, mean costs, and the reasons of failures."""
     states = Counter(row["state"] for row in rows)
     done = [row for row in rows if row["state"] == "done"]
     failed = [row for row in rows if row["state"] == "failed"]
@@ -81,11 +76,13 @@ def summary(folder: Path) -> dict[str, Any]:
     }
 
 
-def write_page(folder: Path) -> Path:
-    """Write `results.html`, with the results least likely to have worked first; its path."""
+def write_page(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write `results.html`, with the results least likely to have worked first; its path.
+
+    Raises InputError where it cannot be written.
+    """
     from jinja2 import Environment
 
-    rows = every(folder)
     done = [row for row in rows if row["state"] == "done"]
     results = (read_facts(folder).get("store") or PICTURES).rstrip("/")
     done.sort(key=lambda row: 1.0 if row["trust"] is None else row["trust"])
@@ -103,7 +100,7 @@ def write_page(folder: Path) -> Path:
         .from_string(TEMPLATE)
         .render(
             name=folder.name,
-            told=summary(folder),
+            told=summary(rows),
             recipe=read_facts(folder),
             failed=[row for row in rows if row["state"] == "failed"][:MOST],
             shown=shown,

@@ -19,12 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from counterflow import __version__
 from counterflow.batch.executors.base import Executor, Finished, Maker
 from counterflow.batch.index import Index, Receipt, every
 from counterflow.batch.items import Item, Rank, Recipe
 from counterflow.batch.publish import PICTURES, Folder, Store, Unwritable, store_of
 from counterflow.batch.register import item_of, register, waiting
-from counterflow.batch.work import Edits, Task
+from counterflow.batch.work import Edits, Task, found
 from counterflow.errors import InputError
 from counterflow.files import locked
 from counterflow.progress import Progress
@@ -78,11 +79,11 @@ def run(
     """
     check_folder(folder)
     with opened(folder, rank) as index:
-        agree(folder, recipe, url)
+        agree(folder, recipe, url, fresh=not any(index.rows("state='done'")))
         store = store_of(folder, url)
-        register(index, store, items, recipe, rank)
+        register(index, store, items, recipe, rank, progress)
         index.again("state='failed' AND lost")
-        work(index, executor, make or Edits(recipe, store), progress)
+        work(index, store, executor, make or Edits(recipe, store), progress)
 
 
 def retry(
@@ -92,38 +93,41 @@ def retry(
     make: Maker[Task, list[Receipt]] | None = None,
 ) -> int:
     """Try again what failed or is waiting; how many failed ones. Raises as `run` does."""
-    recipe = read_recipe(folder)
-    rows = every(folder)
+    recipe, store = read_recipe(folder), read_store(folder)
+    made_by = read_facts(folder).get("counterflow")
+    if made_by != __version__:
+        raise InputError(f"{folder} was made by version {made_by}, this is {__version__}")
     with opened(folder) as index:
+        rows = every(folder)
         keep = [key for key in rows[0] if key != "lost"] if rows else []
-        index.add([{key: row[key] for key in keep} for row in rows])
-        items = [item_of(row) for row in rows]
-        store = read_store(folder)
-        register(index, store, items, recipe, None)
+        index.add({key: row[key] for key in keep} for row in rows)
+        register(index, store, [item_of(row) for row in rows], recipe, None, progress)
         failed = index.again("state='failed'")
-        work(index, executor, make or Edits(recipe, store), progress)
+        work(index, store, executor, make or Edits(recipe, store), progress)
     return failed
 
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that holds something else than a batch."""
-    if folder.is_dir() and not (folder / RECIPE).exists():
-        others = [p.name for p in folder.iterdir() if not p.name.startswith((".", "index"))]
-        if others and others != [PICTURES]:
+    if folder.is_dir():
+        names = {path.name for path in folder.iterdir()}
+        others = [n for n in names if not n.startswith((".", "index")) and n != PICTURES]
+        if others and RECIPE not in names and not (folder / RECIPE).exists():
             raise InputError(f"{folder} is not an empty folder, nor one of a batch: name another")
 
 
-def agree(folder: Path, recipe: Recipe, url: str | None) -> None:
-    """Write a new folder's recipe, or compare it with the one that is there."""
+def agree(folder: Path, recipe: Recipe, url: str | None, fresh: bool) -> None:
+    """Write the recipe of a folder that is new or `fresh`, or compare it with the one there is."""
     path, wanted = folder / RECIPE, json.loads(json.dumps(recipe.record() | {"store": url}))
-    if not path.exists():
+    wanted["offload"] = recipe.loading.offload  # it saves memory, and decides nothing
+    if fresh or not path.exists():
         save_bytes_atomically(path, f"{json.dumps(wanted, indent=1)}\n".encode())
         return
     flat = [each | each.get("settings", {}) for each in (read_facts(folder), wanted)]
     differ = [
         f"{name} {flat[0].get(name)!r}, not {flat[1].get(name)!r}"
         for name in dict.fromkeys([*flat[1], *flat[0]])
-        if name != "settings" and flat[0].get(name) != flat[1].get(name)
+        if name not in ("settings", "offload") and flat[0].get(name) != flat[1].get(name)
     ]
     if differ:
         raise InputError(f"{folder} is a batch with {'; '.join(differ)}: name another folder")
@@ -160,32 +164,43 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 def work(
     index: Index,
+    store: Store,
     executor: Executor,
     make: Maker[Task, list[Receipt]],
     progress: Progress | None,
 ) -> None:
     """Have everything that waits worked on, and note every receipt.
 
-    Raises Unwritable where no result can be written any more.
+    Where workers died of a task of several items, each of those is tried alone. Raises Unwritable
+    where no result can be written any more.
     """
     tasks = waiting(index)
-    total = sum(len(task.items) for task in tasks)
+    total = sum(len(task.entries) for task in tasks)
     done = 0
-    for finished in executor.run(make, tasks):
-        for receipt in receipts(finished):
-            index.record(receipt)
-            if receipt.stop:
-                raise Unwritable(str(receipt.error))
-        done += len(finished.task.items)
-        if progress is not None:
-            progress("edits", done, total)
+    while tasks:
+        single: list[Task] = []
+        with contextlib.closing(executor.run(make, tasks)) as stream:
+            for finished in stream:
+                if finished.died and len(finished.task.entries) > 1:
+                    single += [Task((entry,)) for entry in finished.task.entries]
+                    continue
+                for receipt in receipts(finished, store):
+                    index.record(receipt)
+                    if receipt.stop:
+                        raise Unwritable(str(receipt.error))
+                done += len(finished.task.entries)
+                if progress is not None:
+                    progress("edits", done, total)
+        tasks = single
 
 
-def receipts(finished: Finished[Task, list[Receipt]]) -> list[Receipt]:
+def receipts(finished: Finished[Task, list[Receipt]], store: Store) -> list[Receipt]:
     """What became of a task's items, those too whose worker could not tell."""
     if finished.result is not None:
         return finished.result
     return [
-        Receipt(identity, "failed", finished.error, finished.died)
-        for identity, _ in finished.task.items
+        found(store, entry.name, entry.id)
+        if store.has(entry.name)
+        else Receipt(entry.id, "failed", finished.error, finished.died)
+        for entry in finished.task.entries
     ]

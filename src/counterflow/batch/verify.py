@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
-from counterflow.batch.index import Index, every
-from counterflow.batch.publish import digest
+from counterflow.batch.index import Index, every, indexes
+from counterflow.batch.publish import Store, digest
 from counterflow.batch.run import read_store, usable
 from counterflow.files import locked
 
@@ -18,27 +19,26 @@ def verify(folder: Path) -> dict[str, list[str]]:
     """
     store = read_store(folder)
     wrong: dict[str, list[str]] = {"gone": [], "altered": []}
-    rows = [row for row in every(folder) if row["state"] == "done"]
-    with locked(folder):
-        for row in rows:
-            name = row["file"]
-            if not store.has(name):
-                wrong["gone"].append(name)
-                continue
-            with store.opened(name) as path:
-                same = digest(path) == row["digest"]
-            if not same:
-                wrong["altered"].append(name)
-                store.withdraw(name)
-        bad = {*wrong["gone"], *wrong["altered"]}
-        for path in sorted(folder.glob("index*.sqlite")):
-            index = Index(folder, _rank_of(path))
-            with usable(folder), contextlib.closing(index):
-                for name in bad:
-                    index.again("file=?", name)
+    with locked(folder), usable(folder):
+        rows = {row["id"]: row for row in every(folder, wanted=False) if row["state"] == "done"}
+        bad = []
+        for identity, row in rows.items():
+            how = _wrong(store, row)
+            if how is not None:
+                wrong[how].append(row["file"])
+                bad.append(identity)
+        for _, rank in indexes(folder):
+            with contextlib.closing(Index(folder, rank)) as index:
+                index.missing(bad)
     return wrong
 
 
-def _rank_of(path: Path) -> int | None:
-    number = path.stem.partition("-")[2]
-    return int(number) if number else None
+def _wrong(store: Store, row: dict[str, Any]) -> str | None:
+    """What is wrong with a result: `gone`, `altered` and then moved away, or nothing."""
+    if not store.has(row["file"]):
+        return "gone"
+    with store.opened(row["file"]) as path:
+        if digest(path) == row["digest"]:
+            return None
+    store.withdraw(row["file"])
+    return "altered"

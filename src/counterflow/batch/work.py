@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterflow.batch.executors.base import Place, one_line
 from counterflow.batch.index import Receipt
 from counterflow.batch.items import Item, Recipe
 from counterflow.batch.publish import Store, Unwritable, digest
-from counterflow.errors import CounterflowError, InputError
+from counterflow.errors import InputError, ModelError
 from counterflow.images import read_settings, save_png
 
 if TYPE_CHECKING:
@@ -19,11 +18,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """An item that is to be made."""
+
+    id: str
+    item: Item
+    name: str
+    """The result's file name."""
+    picture: str | None = None
+    """SHA-256 of the source picture; None of one that could not be read."""
+    mask: str | None = None
+
+    def check(self) -> None:
+        """Raise InputError if a file is another one than when the batch began."""
+        for path, known in ((self.item.image, self.picture), (self.item.mask, self.mask)):
+            if path is not None and known is not None and digest(path) != known:
+                raise InputError(f"{path} has changed since this run began")
+
+
+@dataclass(frozen=True)
 class Task:
     """Edits of one picture with one source prompt, which one inversion serves."""
 
-    items: tuple[tuple[str, Item], ...]
-    """Each with its id."""
+    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
@@ -40,13 +57,17 @@ class Edits:
         from counterflow.edit.editor import Editor
 
         place.settle()
-        loading = self.recipe.loading
+        recipe, loading = self.recipe, self.recipe.loading
         if loading.device == "cuda" and torch.cuda.device_count() > 1:
             device = f"cuda:{place.index % torch.cuda.device_count()}"
             loading = replace(loading, device=device)
         editor = Editor.load(loading)
-        self.recipe.method.check_model(editor.backbone)
-        return EditWorker(self.recipe, self.store, editor)
+        if editor.backbone.identity != recipe.model:
+            raise ModelError(
+                f"the batch was begun with {recipe.model}, this is {editor.backbone.identity}"
+            )
+        recipe.method.check_model(editor.backbone)
+        return EditWorker(recipe, self.store, editor)
 
 
 @dataclass
@@ -62,81 +83,69 @@ class EditWorker:
 
         A result that is there already, as its worker died before it told, is not made again.
         """
-        receipts = []
+        told: list[Receipt] = []
         inversion: Inversion | None = None
-        for identity, item in task.items:
-            name = item.file(identity)
+        for entry in task.entries:
             try:
-                if self.store.has(name):
-                    receipts.append(found(self.store, name, identity))
+                if self.store.has(entry.name):
+                    told.append(found(self.store, entry.name, entry.id))
                     continue
-                if inversion is None:
-                    inversion = self._invert(item)
-                    cost = inversion.forwards, inversion.seconds
-                receipts.append(self._edit(identity, item, inversion, *cost))
-                cost = 0, 0.0
+                entry.check()
+                first = inversion is None
+                inversion = inversion or self._invert(entry.item)
+                told.append(self._edit(entry, inversion, first))
             except Unwritable as error:
-                return [*receipts, Receipt(identity, "waiting", str(error), stop=True)]
-            except (CounterflowError, RuntimeError, MemoryError) as error:
-                lost = isinstance(error, MemoryError) or "out of memory" in str(error)
-                receipts.append(Receipt(identity, "failed", one_line(error), lost))
-                if inversion is None:  # the others would fail like it
-                    rest = task.items[len(receipts) :]
-                    return receipts + [replace(receipts[-1], id=each) for each, _ in rest]
-        return receipts
+                return [*told, Receipt(entry.id, "waiting", str(error), stop=True)]
+            except Exception as error:
+                told.append(Receipt(entry.id, "failed", one_line(error), passing(error)))
+        return told
 
     def _invert(self, item: Item) -> Inversion:
         return self.editor.invert(
             item.image, item.source, self.recipe.method, seed=self.recipe.seed
         )
 
-    def _edit(
-        self,
-        identity: str,
-        item: Item,
-        inversion: Inversion,
-        forwards: int,
-        seconds: float,
-    ) -> Receipt:
-        """One edit, as if it were the picture's only one: it must not depend on those before."""
+    def _edit(self, entry: Entry, inversion: Inversion, first: bool) -> Receipt:
+        """One edit, as if it were the picture's only one: it must not depend on those before.
+
+        The first one bears the cost of the inversion.
+        """
         from counterflow.images import load_mask
         from counterflow.trust.expecting import Expecting
 
-        recipe = self.recipe
+        recipe, item = self.recipe, entry.item
         mask = None if item.mask is None else load_mask(item.mask, inversion.picture.size)
         inversion.forget()
         edit = self.editor.edit(
             inversion,
             item.target,
             mask=mask,
-            exact_background=recipe.exact_background,
+            exact_background=recipe.exact_background and mask is not None,
             seed=recipe.seed,
         )
         inversion.forget()
         trust = Expecting(self.editor, [item.target], False, recipe.method.name, recipe.check)
         told = trust(inversion, 0)
-        name = item.file(identity)
-        record = self._record(identity, item, self.store.place(name), told)
-        made, size = self.store.publish(name, lambda path: save_png(edit.image, path, record))
+        record = self._record(entry, told)
+        made, size = self.store.publish(entry.name, lambda path: save_png(edit.image, path, record))
+        cost, seconds = (inversion.forwards, inversion.seconds) if first else (0, 0.0)
         return Receipt(
-            identity,
+            entry.id,
             "done",
             digest=made,
             bytes=size,
-            forwards=forwards + edit.forwards + told["forwards"],
+            forwards=cost + edit.forwards + told["forwards"],
             seconds=seconds + edit.seconds,
             trust=told.get("success"),
             sentence=told["sentence"] or None,
         )
 
-    def _record(
-        self, identity: str, item: Item, path: Path | None, told: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _record(self, entry: Entry, told: dict[str, Any]) -> dict[str, Any]:
         """What the PNG carries: as of `edit`, so that `replay` can make it again."""
         from counterflow.edit.job import Job, ModelChoice
         from counterflow.edit.plan import Plan
 
-        recipe = self.recipe
+        recipe, item = self.recipe, entry.item
         choice = ModelChoice(recipe.loading, recipe.seed, recipe.model)
         job = Job(
             item.image,
@@ -145,12 +154,17 @@ class EditWorker:
             recipe.method.name,
             recipe.method.to_dict(),
             mask=item.mask,
-            exact_background=recipe.exact_background,
+            exact_background=recipe.exact_background and item.mask is not None,
         )
         job.digest()
         plan = Plan([item.target]).record(0)
-        mine = {"trust": told, "item": identity, "threads": recipe.threads}
-        return job.record("edit", path, **plan, **mine)
+        mine = {"trust": told, "item": entry.id, "threads": recipe.threads}
+        return job.record("edit", self.store.place(entry.name), **plan, **mine)
+
+
+def passing(error: Exception) -> bool:
+    """Whether an error may be gone by the next run: no memory, a network that failed."""
+    return isinstance(error, MemoryError | OSError) or "out of memory" in str(error)
 
 
 def found(store: Store, name: str, identity: str) -> Receipt:

@@ -109,21 +109,28 @@ def run(
     texts = settings(change)
     how = registry.method(method or registry.DEFAULT)
     how = how.but(**how.parse(texts))
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit is 1 or more, not {limit}")
     rank = Rank.of_environment()
     if rank is not None:
         engine, workers = "inline", 1
     works = chosen(engine, workers, threads, address, loading)
     recipe = Recipe(how, loading, seed, exact_background, check, works.threads).resolved()
-    items = list(itertools.islice(_read(manifest, source, target, root), limit))
+    items = list(itertools.islice(_read(manifest, source, target, root, output), limit))
     for item in items[:FIRST]:
         recipe.check_item(item)
-    with show.progress() as progress:
+    with show.progress(logged=True) as progress:
         batches.run(output, items, recipe, works.executor, rank, progress, url=store)
-    _tell(output, json)
+    if rank is None:  # one of several says nothing, as it knows its own share alone
+        _tell(output, json)
 
 
 def _read(
-    manifest: Path, source: str | None, targets: list[str] | None, root: Path | None
+    manifest: Path,
+    source: str | None,
+    targets: list[str] | None,
+    root: Path | None,
+    output: Path,
 ) -> Iterator[Item]:
     from counterflow.batch import manifest as manifests
     from counterflow.bench.sets import pie
@@ -133,7 +140,7 @@ def _read(
     elif manifest.is_dir():
         if not source or not targets:
             raise InputError(f"{manifest} is a folder of pictures: give --source and --target")
-        yield from manifests.folder(manifest, source, targets)
+        yield from manifests.folder(manifest, source, targets, output)
     elif source or targets:
         raise InputError("--source and --target are for a folder of pictures: a manifest has them")
     else:
@@ -186,21 +193,29 @@ def retry(
 
     recipe = batches.read_recipe(folder)
     works = chosen(engine, workers, recipe.threads, address, recipe.loading)
-    with show.progress() as progress:
+    with show.progress(logged=True) as progress:
         batches.retry(folder, works.executor, progress)
     _tell(folder, json)
 
 
 def _tell(folder: Path, json: bool) -> None:
     """Print how far a batch has come; Unfinished if something has failed."""
+    from counterflow.batch.index import every
     from counterflow.batch.report import summary, write_page
+    from counterflow.batch.run import read_facts
 
-    told = summary(folder)
-    page = write_page(folder)
+    read_facts(folder)
+    rows = every(folder)
+    told = summary(rows)
+    page, why = None, ""
+    try:
+        page = write_page(folder, rows)
+    except InputError as error:  # the figures can be told where nothing can be written
+        why = str(error)
     if json:
-        show.as_json(told | {"page": str(page)})
+        show.as_json(told | {"page": None if page is None else str(page)})
     else:
-        _print(told, page)
+        _print(told, why or str(page))
     if told["failed"]:
         raise Unfinished(
             f"{told['failed']} of {told['items']} failed; `counterflow batch retry {folder}` "
@@ -208,7 +223,7 @@ def _tell(folder: Path, json: bool) -> None:
         )
 
 
-def _print(told: dict[str, Any], page: Path) -> None:
+def _print(told: dict[str, Any], page: str) -> None:
     print(f"{told['done']} of {told['items']} done, {told['waiting']} waiting")
     for reason, count in told["reasons"].items():
         print(f"  {count} failed: {reason}")

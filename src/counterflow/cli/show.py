@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from counterflow.progress import Progress
 
+PAUSE = 30.0
+"""Seconds between lines of progress."""
+
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """Show a bar with the time left on stderr if that is a terminal; else show nothing."""
+def progress(logged: bool = False) -> Iterator[Progress]:
+    """Show a bar with the time left on stderr if that is a terminal.
+
+    Elsewhere show nothing or, if it is to be `logged`, a line from time to time.
+    """
     if not sys.stderr.isatty():
-        yield lambda label, done, expected: None
+        yield Lines() if logged else lambda label, done, expected: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -40,6 +47,28 @@ def progress() -> Iterator[Progress]:
             bar.update(task, completed=done, total=expected)
 
         yield report
+
+
+class Lines:
+    """Progress as lines: how much is done, how fast, and the time left."""
+
+    def __init__(self) -> None:
+        self.label, self.begun, self.first, self.told = "", 0.0, 0, 0.0
+
+    def __call__(self, label: str, done: int, expected: int) -> None:
+        """A line on stderr where the last one is a while ago."""
+        now = time.monotonic()
+        if label != self.label:
+            self.label, self.begun, self.first, self.told = label, now, done, now
+        if now - self.told < PAUSE:
+            return
+        self.told = now
+        rate = (done - self.first) / (now - self.begun)
+        left = (expected - done) / rate / 60 if rate else math.inf
+        print(
+            f"{label}: {done} of {expected}, {rate:.2g} a second, {left:.0f} min left",
+            file=sys.stderr,
+        )
 
 
 def as_json(data: Any) -> None:

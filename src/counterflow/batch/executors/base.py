@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -64,7 +64,7 @@ class Executor(Protocol):
 
     def run(
         self, make: Maker[Task, Result], tasks: Iterable[Task]
-    ) -> Iterator[Finished[Task, Result]]:
+    ) -> Generator[Finished[Task, Result], None, None]:
         """Each task as it is finished. Closing the iterator stops the workers within a second."""
         ...
 

@@ -9,28 +9,31 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 WATCH = """
 import os, signal, sys
-pids = [int(line) for line in sys.stdin]  # until the pipe closes, with the process that writes
-for pid in pids:
+born = [line.split() for line in sys.stdin]  # until the pipe closes, with the process that writes
+for pid, when in born:
     try:
-        os.kill(pid, signal.SIGKILL)
+        with open("/proc/%s/stat" % pid) as file:
+            if file.read().rpartition(")")[2].split()[19] == when:  # and is no other one by now
+                os.kill(int(pid), signal.SIGKILL)
     except OSError:
         pass
 """
 
 
 @contextlib.contextmanager
-def guarded() -> Iterator[None]:
-    """While it is open, and afterwards: no process that is below this one now outlives it."""
+def guarded(before: Collection[int]) -> Iterator[None]:
+    """No process below this one outlives it, of those that are there now and were not `before`."""
     command = [sys.executable, "-S", "-c", WATCH]
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     assert watcher.stdin is not None
-    pids = [pid for pid in below(os.getpid()) if pid != watcher.pid]
-    watcher.stdin.write("".join(f"{pid}\n" for pid in pids).encode())
+    pids = [pid for pid in below(os.getpid()) if pid not in (*before, watcher.pid)]
+    lines = (f"{pid} {when}\n" for pid in pids if (when := _born(pid)))
+    watcher.stdin.write("".join(lines).encode())
     watcher.stdin.flush()
     try:
         yield
@@ -38,6 +41,14 @@ def guarded() -> Iterator[None]:
         with contextlib.suppress(OSError):
             watcher.stdin.close()
         watcher.wait()
+
+
+def _born(pid: int) -> str:
+    """When a process began, in the system's count; nothing for one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def below(pid: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from counterflow.batch.executors.base import Finished, Maker, Place, Result, Task, attempt
@@ -16,7 +16,7 @@ class Inline:
 
     def run(
         self, make: Maker[Task, Result], tasks: Iterable[Task]
-    ) -> Iterator[Finished[Task, Result]]:
+    ) -> Generator[Finished[Task, Result], None, None]:
         """As `Executor.run`; a worker that kills its process kills this one."""
         worker = None
         for task in tasks:

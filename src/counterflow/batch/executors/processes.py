@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
@@ -49,7 +49,7 @@ class Processes:
 
     def run(
         self, make: Maker[Task, Result], tasks: Iterable[Task]
-    ) -> Iterator[Finished[Task, Result]]:
+    ) -> Generator[Finished[Task, Result], None, None]:
         """As `Executor.run`."""
         schedule = Schedule(tasks, self.workers)
         try:

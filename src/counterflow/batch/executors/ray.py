@@ -13,7 +13,7 @@ import pickle
 import secrets
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from counterflow.batch.executors.base import (
     died,
     one_line,
 )
-from counterflow.batch.executors.guard import guarded
+from counterflow.batch.executors.guard import below, guarded
 from counterflow.errors import InputError
 
 ROWS = 16
@@ -68,7 +68,7 @@ class RayData:
 
     def run(
         self, make: Maker[Task, Result], tasks: Iterable[Task]
-    ) -> Iterator[Finished[Task, Result]]:
+    ) -> Generator[Finished[Task, Result], None, None]:
         """As `Executor.run`; rows are small, and all of them are held by the driver."""
         left = dict(enumerate(tasks))
         if not left:
@@ -145,6 +145,7 @@ def _cluster(ray: Any, address: str | None, workers: int) -> Iterator[None]:
             "num_cpus": max(workers, os.cpu_count() or 1),
             "include_dashboard": False,
         }
+    before = below(os.getpid())
     try:
         ray.init(address=address or "local", **options)
     except Exception as error:
@@ -154,7 +155,7 @@ def _cluster(ray: Any, address: str | None, workers: int) -> Iterator[None]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a block that is lost is asked for again, row by row
-    with guarded() if address is None else contextlib.nullcontext():
+    with guarded(before) if address is None else contextlib.nullcontext():
         try:
             yield
         finally:
