@@ -124,5 +124,5 @@ def test_comments_of_others_are_not_ours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("told", [{"format": "GIF"}, {"format": "JPEG"}, {"format": 3}])
 def test_settings_of_no_form_are_refused(told: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="form of file|quality"):
+    with pytest.raises(InputError, match=r"form of file|quality"):
         carriers.after_storing(picture(), told)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
+from hashlib import blake2b
 from textwrap import shorten
 from typing import Any, TypeVar
 
 import torch
 from PIL import Image
 
+from counterflow import images
 from counterflow.backbones.base import Backbone, Conditioning
 from counterflow.controls.features import KEEP
 from counterflow.edit import pictures
@@ -38,6 +40,9 @@ class Generator:
     computed again. `negative` is what guidance leads away from, empty by default. Raises
     InputError for rows below 1 and bytes below 0.
     """
+
+    _latest: tuple[bytes, Latent] | None = None
+    """The picture that was encoded last, as the model sees it, and its latent."""
 
     def __init__(
         self, backbone: Backbone, rows: int = ROWS, keep: int = KEEP, negative: str = ""
@@ -128,3 +133,11 @@ class Generator:
     def picture(self, latent: Latent, size: tuple[int, int]) -> Image.Image:
         """Decode a latent `[1, c, h, w]` to a picture of `size`, (width, height)."""
         return pictures.to_picture(self.backbone, latent, size)
+
+    def encoded(self, picture: Image.Image, size: tuple[int, int]) -> Latent:
+        """The latent `[1, c, h, w]` of a picture at a size; the last one is not encoded again."""
+        array = images.to_array(picture, size)
+        seen = blake2b(array.tobytes(), key=repr(array.shape).encode()).digest()
+        if self._latest is None or self._latest[0] != seen:
+            self._latest = seen, self.backbone.encode(torch.from_numpy(array)[None])
+        return self._latest[1]
