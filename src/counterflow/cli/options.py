@@ -13,9 +13,20 @@ import typer
 from counterflow.backbones.loading import Loading
 from counterflow.errors import InputError
 
-ImageArg = Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, BMP, TIFF or GIF.")]
+ImageArg = Annotated[
+    Path,
+    typer.Argument(help="The picture: PNG, JPEG, WebP, BMP, TIFF or GIF; - for standard input."),
+]
 Source = Annotated[str, typer.Option(help="A sentence that describes the picture.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Where the PNG goes.")]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The picture's file, .png, .jpg or .webp; - for standard output, as PNG.",
+    ),
+]
+Quality = Annotated[int, typer.Option(help="Of a JPEG or WebP, from 1 to 100.")]
 Steps = Annotated[int | None, typer.Option(help="Steps of the grid, N; as --set steps=N.")]
 MethodName = Annotated[
     str | None, typer.Option("--method", help="Which method; `counterflow methods` lists them.")
@@ -44,6 +55,16 @@ Budget = Annotated[int | None, typer.Option(help="With --tuned, most forwards of
 MaskOption = Annotated[
     str | None,
     typer.Option("--mask", help="White where the edit may change the picture; or auto."),
+]
+MaskGrow = Annotated[
+    int, typer.Option(metavar="PIXELS", help="Grow the mask by this distance first.")
+]
+MaskFeather = Annotated[
+    int,
+    typer.Option(
+        metavar="PIXELS",
+        help="Then mix edit and picture around it, less and less over this distance.",
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:N, mps; default the best there is.")

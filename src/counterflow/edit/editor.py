@@ -21,6 +21,7 @@ from counterflow.edit import masks, pictures, store
 from counterflow.edit.checks import check_mask, check_seed, chosen, fitting
 from counterflow.edit.generator import Generator
 from counterflow.edit.inversion import Inversion
+from counterflow.edit.record import origin_of
 from counterflow.edit.result import Edit, Reconstruction, edits
 from counterflow.errors import InputError, NumericsError
 from counterflow.flow import Latent
@@ -57,7 +58,10 @@ class Editor(Generator):
         picture = images.load(image) if isinstance(image, str | Path) else images.normalise(image)
         size = images.fit(picture.size, self.backbone.area, self.backbone.multiple)
         latent = self.encoded(picture, size)
-        return self._invert(picture, size, prompt, latent, how, progress, seed=seed)
+        inversion = self._invert(picture, size, prompt, latent, how, progress, seed=seed)
+        path = Path(image) if isinstance(image, str | Path) else None
+        inversion.origin = origin_of(path, picture, seed)
+        return inversion
 
     def edit(
         self,
@@ -117,7 +121,7 @@ class Editor(Generator):
         images = [
             self._image(latent[None], inversion, mask, exact_background) for latent in latents[-1]
         ]
-        return edits(inversion, how, run, latents, images)
+        return edits(inversion, how, run, latents, images, self.loading, mask, exact_background)
 
     def after(
         self, inversion: Inversion, edit: Edit, progress: Progress | None = None
@@ -204,6 +208,7 @@ class Editor(Generator):
         store.check_model(stored, path, self.backbone)
         inversion = store.restored(stored, self.backbone, self.embed(stored.prompt))
         inversion.features.budget = self.keep
+        inversion.origin = origin_of(Path(path), inversion.picture, 0)
         return inversion
 
     def save(self, inversion: Inversion, path: str | Path, half: bool = False) -> None:
