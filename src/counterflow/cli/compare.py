@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.backbones.loading import Loading
-from counterflow.cli import show, streams
+from counterflow.cli import completing, show, streams
 from counterflow.cli.bench import variants
 from counterflow.cli.options import (
     TOYBOX,
@@ -46,7 +46,12 @@ def compare(
     target: Annotated[str, typer.Option(help="A sentence that describes the edited picture.")],
     method: Annotated[
         list[str] | None,
-        typer.Option("--methods", "--method", help="all, or some, as flowedit,ftedit."),
+        typer.Option(
+            "--methods",
+            "--method",
+            help="all, or some, as flowedit,ftedit.",
+            autocompletion=completing.some_methods,
+        ),
     ] = None,
     change: SetSome = None,
     tuned: Tuned = None,
