@@ -16,17 +16,8 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
 SHAPES = {f"toybox.{name}" for name in ("board", "scenery", "creature", "things")}
 TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
-GROUND = {
-    "errors",
-    "files",
-    "writing",
-    "progress",
-    "kinds",
-    "settings",
-    "flow",
-    "images",
-    "prompts",
-}
+GROUND = {"errors", "files", "writing", "progress", "kinds", "settings", "flow", "prompts"}
+GROUND |= {"images", "carriers"}
 MODELS = {"backbones.families", "backbones.base", "backbones.hooks"}
 BELOW_METHODS = GROUND | MODELS | {"solvers", "controls"}
 BELOW_EDIT = BELOW_METHODS | {"backbones", "methods"}
@@ -43,7 +34,8 @@ ROOMS: dict[str, set[str]] = {
     "settings": {"errors", "kinds"},
     "flow": {"errors", "kinds"},
     "writing": {"errors"},
-    "images": {"errors", "writing"},
+    "carriers": {"errors", "kinds"},
+    "images": {"errors", "writing", "carriers"},
     "metrics": {"errors"},
     "prompts": {"errors"},
     "sheet": {"errors"},

@@ -1,4 +1,4 @@
-"""One hardened way in and out for pictures, and the settings a PNG carries.
+"""One hardened way in and out for pictures, and the settings that a file of ours carries.
 
 Conventions. A size is `(width, height)` in pixels, as in PIL; an array is `[3, height, width]`,
 float32, sRGB, -1..1; a mask is `[height, width]`, bool, true inside. `load` returns what a viewer
@@ -21,17 +21,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from counterflow.carriers import KEY, MAX_TEXT, QUALITY, carried, encode
 from counterflow.errors import CounterflowError, InputError, NumericsError
 from counterflow.writing import save_bytes_atomically
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
-MAX_METADATA = 1 << 20  # bytes in one profile, EXIF block or comment; Pillow's own limit for PNG
+MAX_METADATA = MAX_TEXT  # bytes in one profile, EXIF block or comment
 MIN_SIDE = 16
 MAX_ASPECT = 8
-SETTINGS_KEY = "counterflow"
+SETTINGS_KEY = KEY
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,8 +45,8 @@ _TURNS = {
 }
 
 
-def load(path: str | Path) -> Image.Image:
-    """Read the picture at `path` as an upright sRGB image of mode RGB, without metadata.
+def load(source: str | Path | bytes) -> Image.Image:
+    """Read a picture, at a path or as a file's bytes, as upright sRGB of mode RGB, no metadata.
 
     An embedded profile is converted to sRGB (CMYK without one by Pillow's plain formula), 16-bit
     grey is scaled, transparency is flattened on white, and an animation gives its first frame.
@@ -54,9 +55,9 @@ def load(path: str | Path) -> Image.Image:
     Raises InputError for anything but a sound file in one of `FORMATS`, and beyond `MAX_PIXELS`,
     `MIN_SIDE`, `MAX_ASPECT` (to 1) or `MAX_METADATA`.
     """
-    image = _read(path)
-    with _decoding(path):
-        return _flatten(image, "white", path, managed=True)
+    image, name = _read(source), _name(source)
+    with _decoding(name):
+        return _flatten(image, "white", name, managed=True)
 
 
 def normalise(image: Image.Image) -> Image.Image:
@@ -125,49 +126,59 @@ def from_array(array: NDArray[np.floating[Any]]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
 
 
-def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any] | None = None) -> None:
-    """Write `image` to `path`, atomically, with `settings` as JSON in its text `SETTINGS_KEY`.
+def save(
+    image: Image.Image,
+    path: str | Path,
+    settings: dict[str, Any] | None = None,
+    quality: int = QUALITY,
+) -> None:
+    """Write `image` to `path`, atomically, with `settings` inside, in the form of its suffix.
 
-    Raises InputError for a name not in .png, a place that cannot be written, and settings that
-    are not strict JSON (NaN is not) or exceed `MAX_METADATA`.
+    That is .png, or with loss .jpg, .jpeg or .webp of a `quality` from 1 to 100, which their
+    settings tell. Raises InputError for another suffix, a place that cannot be written, and what
+    the form cannot hold (`counterflow.carriers.check_fits`).
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path}: name the output .png, the format that carries the settings")
-    info = PngImagePlugin.PngInfo()
-    if settings is not None:
-        try:
-            text = json.dumps(settings, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: the settings are not JSON ({error}); fix them") from error
-        if len(text) > MAX_METADATA:  # ours must be readable by ourselves
-            raise InputError(f"{path}: the settings exceed {MAX_METADATA} bytes; shorten them")
-        info.add_text(SETTINGS_KEY, text)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info)
-    save_bytes_atomically(path, buffer.getvalue())
+    save_bytes_atomically(path, encode(image, path, settings, quality))
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
-    """Return the settings that `save_png` stored in the picture at `path`.
+def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any] | None = None) -> None:
+    """Write `image` as `save` does, to a name in .png; InputError for another."""
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f"{path}: name the output .png, the form that keeps every pixel")
+    save(image, path, settings)
+
+
+def read_settings(source: str | Path | bytes) -> dict[str, Any]:
+    """Return the settings that `save` stored in a picture, given as a path or as a file's bytes.
 
     Raises InputError as `load` does, but of any shape, and where there is no JSON object.
     """
-    text = _read(path, any_shape=True).info.get(SETTINGS_KEY)
+    text, name = carried(_read(source, any_shape=True)), _name(source)
     if text is None:
-        raise InputError(f"{path}: carries no settings; give a PNG that Counterflow saved")
+        raise InputError(f"{name}: carries no settings; give a picture that Counterflow saved")
     with contextlib.suppress(TypeError, ValueError, RecursionError):
         settings = json.loads(text)
         if isinstance(settings, dict):
             return settings
-    raise InputError(f"{path}: its settings are not a JSON object; give another PNG")
+    raise InputError(f"{name}: its settings are not a JSON object; give another picture")
 
 
-def _read(path: str | Path, any_shape: bool = False) -> Image.Image:
+def _name(source: str | Path | bytes) -> str | Path:
+    """How messages call a picture."""
+    return "the picture" if isinstance(source, bytes) else source
+
+
+def _opened(source: str | Path | bytes) -> io.BufferedReader | io.BytesIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    _check_file(Path(source))
+    return Path(source).open("rb")
+
+
+def _read(source: str | Path | bytes, any_shape: bool = False) -> Image.Image:
     """Decode the file, upright, in its own mode and with its metadata in `info`."""
-    path = Path(path)
-    _check_file(path)
-    with _decoding(path), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+    path = _name(source)
+    with _decoding(path), _opened(source) as file, Image.open(file, formats=FORMATS) as image:
         short, long = sorted(image.size)  # by the header: nothing is decoded yet
         if short * long > MAX_PIXELS:
             raise Image.DecompressionBombError
@@ -212,7 +223,7 @@ def _decoding(path: str | Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read ({_why(error)}); save it again") from error
 
 
-def _orientation(image: Image.Image, path: Path) -> int:
+def _orientation(image: Image.Image, path: str | Path) -> int:
     """Return the EXIF orientation, 1 when it is absent or cannot be read (with a warning)."""
     # In a fresh image, for JPEG's decoder hides that it failed. TIFF is turned by Pillow itself.
     probe = Image.new("L", (1, 1))

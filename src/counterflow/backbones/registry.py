@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,6 +22,24 @@ def bundled_folder(name: str) -> Path:
 def toybox_folder() -> Path:
     """The first bundled model, a `StableDiffusion3Pipeline` folder."""
     return bundled_folder("toybox")
+
+
+def bundled() -> list[tuple[str, Path]]:
+    """The bundled models, name and folder, of which toybox must be there."""
+    folders = [(name, bundled_folder(name)) for name in BUNDLED]
+    return [(name, path) for name, path in folders if name == "toybox" or path.is_dir()]
+
+
+def cached() -> list[tuple[str, Path]]:
+    """Pipelines in the hub's cache: name `owner/name`, with `@commit` if needed, and folder."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    folders = [i.parent for i in sorted(cache.glob("models--*/snapshots/*/model_index.json"))]
+    names = [f.parents[1].name.removeprefix("models--").replace("--", "/") for f in folders]
+    return [
+        (name if names.count(name) == 1 else f"{name}@{folder.name[:7]}", folder)
+        for name, folder in zip(names, folders, strict=True)
+    ]
 
 
 def check_model(model: str) -> None:
@@ -67,9 +86,9 @@ def local_folder(model: str) -> Path | None:
         return path
     if repository(model)[0].count("/") == 1 and not model.startswith((".", "/", "~")):
         return None
-    bundled = ", ".join(BUNDLED)
+    ours = ", ".join(BUNDLED)
     raise ModelError(
-        f"no model at {model}: give {bundled}, a pipeline folder or a repository owner/name"
+        f"no model at {model}: give {ours}, a pipeline folder or a repository owner/name"
     )
 
 

@@ -61,7 +61,7 @@ def compare(
         else:
             whole = edit.costing(inversion)
             kept = editor.round_trip(inversion)
-            where = None if mask is None else ~mask
+            where = None if mask is None else mask == 0
             likeness = psnr(np.asarray(kept), np.asarray(edit.image), where)
             yield Compared(
                 each.name, each.title, how, edit, None, whole.forwards, whole.seconds, likeness

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
+from counterflow import __version__
 from counterflow.cli import (
     batch,
     bench,
     compare,
     edit,
+    interrupt,
     inversions,
     methods,
     replay,
@@ -32,8 +35,9 @@ from counterflow.errors import CounterflowError
 app = typer.Typer(
     name="counterflow",
     help="Edit real pictures with a flow transformer: invert, control, compensate.",
-    epilog="Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 model, 4 numerics.",
-    add_completion=False,
+    epilog="Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 model, 4 numerics, "
+    "130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 edit.register(app)
@@ -51,8 +55,33 @@ system.register(app)
 app.add_typer(toybox.app, name="toybox")
 
 
+def _version(asked: bool) -> bool:
+    """Print the version and stop, if that is asked."""
+    if asked:
+        print(f"counterflow {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """The options of the program itself; its help is the app's."""
+
+
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; every error is one line on stderr and an exit code."""
+    """Run the command line; every error is one line on stderr and an exit code.
+
+    Without `args` it is the program itself, with those of the shell.
+    """
+    if args is None:
+        interrupt.listen()
     args = sys.argv[1:] if args is None else args
     warnings.showwarning = _warn
     warnings.simplefilter("always", UserWarning)
@@ -61,11 +90,11 @@ def main(args: list[str] | None = None) -> None:
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their messages do not help our users
     try:
-        code = app(args=args or ["--help"], standalone_mode=False)
+        code = app(args=args or ["--help"], prog_name="counterflow", standalone_mode=False)
     except CounterflowError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        code = interrupt.CODE
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors
             _fail(error.format_message(), 2)
@@ -73,11 +102,15 @@ def main(args: list[str] | None = None) -> None:
             raise
         reason = str(error).strip().splitlines() or [""]
         _fail(f"{type(error).__name__}: {reason[0]} (COUNTERFLOW_DEBUG=1 shows the traceback)", 1)
+    if code == interrupt.CODE:  # Typer returns it for Ctrl-C
+        _fail("interrupted", interrupt.CODE)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:
     """Print one line on stderr and exit."""
+    if interrupt.happened.is_set():  # what else went wrong came of it
+        interrupt.leave()
     print(f"counterflow: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from counterflow.backbones.loading import Loading
-from counterflow.cli import show
+from counterflow.cli import completing, show
 from counterflow.cli.cost import cost
 from counterflow.cli.options import TOYBOX, Budget, Json, SetSome, Tuned, opens_a_model, pairs
 from counterflow.cli.outputs import check_output
@@ -67,7 +67,8 @@ def bench(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="A method of `counterflow methods`, or all; may be repeated. Default ftedit."
+            help="A method of `counterflow methods`, or all; may be repeated. Default ftedit.",
+            autocompletion=completing.some_methods,
         ),
     ] = None,
     change: SetSome = None,

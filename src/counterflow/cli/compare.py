@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.backbones.loading import Loading
-from counterflow.cli import show
+from counterflow.cli import completing, show, streams
 from counterflow.cli.bench import variants
 from counterflow.cli.options import (
     TOYBOX,
     Budget,
     ImageArg,
     Json,
+    MaskFeather,
+    MaskGrow,
     Seed,
     SetSome,
     Source,
@@ -44,7 +46,12 @@ def compare(
     target: Annotated[str, typer.Option(help="A sentence that describes the edited picture.")],
     method: Annotated[
         list[str] | None,
-        typer.Option("--methods", "--method", help="all, or some, as flowedit,ftedit."),
+        typer.Option(
+            "--methods",
+            "--method",
+            help="all, or some, as flowedit,ftedit.",
+            autocompletion=completing.some_methods,
+        ),
     ] = None,
     change: SetSome = None,
     tuned: Tuned = None,
@@ -52,6 +59,8 @@ def compare(
     mask: Annotated[
         Path | None, typer.Option(help="White where edits may change the picture.")
     ] = None,
+    mask_grow: MaskGrow = 0,
+    mask_feather: MaskFeather = 0,
     grid: Annotated[
         Path | None, typer.Option(help="A PNG of the source and every edit, side by side.")
     ] = None,
@@ -70,7 +79,7 @@ def compare(
     if grid is None and output is None and not json:
         raise InputError("--grid FILE draws the edits side by side, -o FOLDER keeps each: give one")
     choice = ModelChoice(loading, seed)
-    job = Job(image, source, choice, mask=mask)
+    job = Job(image, source, choice, mask=mask, mask_grow=mask_grow, mask_feather=mask_feather)
     if job.stored:
         raise InputError("compare takes a picture: each method inverts it for itself")
     if not target.strip():
@@ -80,6 +89,7 @@ def compare(
     for path in outputs:
         check_output(path)
     check_distinct(outputs, [image, mask])
+    job.data = streams.piped(image)
     job.open()
     assert job.picture is not None, "it is open"
     from counterflow.bench.compare import compare as run
@@ -88,6 +98,7 @@ def compare(
     results = []
     with show.progress() as progress:
         editor = job.model.load()
+        editor.notice(source, target)
         prompts = (source, target)
         for each in run(editor, job.picture, *prompts, chosen, job.inside, seed, progress):
             results.append(each)
@@ -128,6 +139,7 @@ def _record(job: Job, each: Compared, path: Path, target: str) -> dict[str, Any]
     from counterflow.edit.plan import Plan
 
     own = replace(job, method_name=each.method.name, settings=each.method.to_dict())
+    own.worked_size = None if each.edit is None else each.edit.settings["worked_size"]
     return own.record("edit", path, **Plan([target]).record(0))
 
 
@@ -144,4 +156,4 @@ def _draw(path: Path, job: Job, results: list[Compared], target: str) -> None:
     for each in results:
         if each.edit is not None:
             cells.append(Cell(each.edit.image, f"{each.forwards} forwards", title=each.name))
-    save_png(sheet(cells, columns=min(len(cells), COLUMNS)), path, None)
+    save_png(sheet(cells, columns=min(len(cells), COLUMNS)), path)

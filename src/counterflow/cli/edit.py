@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counterflow.backbones.loading import Loading
-from counterflow.cli import figures, show
+from counterflow.cli import figures, show, streams
 from counterflow.cli.options import (
     TOYBOX,
     Json,
+    MaskFeather,
+    MaskGrow,
     MaskOption,
     MethodName,
+    Quality,
     Seed,
     Set,
     Steps,
     opens_a_model,
     settings,
 )
-from counterflow.cli.outputs import check_distinct, check_output, edit_outputs
+from counterflow.cli.outputs import check_distinct, check_output, check_room, edit_outputs
 from counterflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +39,10 @@ def register(app: typer.Typer) -> None:
 @opens_a_model
 def edit(
     image: Annotated[
-        Path, typer.Argument(help="The picture, or a stored inversion (.safetensors).")
+        Path,
+        typer.Argument(
+            help="The picture, - for standard input, or a stored inversion (.safetensors)."
+        ),
     ],
     target: Annotated[
         list[str],
@@ -47,7 +53,8 @@ def edit(
         typer.Option(
             "--output",
             "-o",
-            help="A PNG; for several targets a folder, or a name with {n} or {target} in it.",
+            help="A .png, .jpg or .webp; for several targets a folder, or a name with {n} or "
+            "{target} in it; - for standard output, as PNG.",
         ),
     ],
     source: Annotated[
@@ -60,6 +67,16 @@ def edit(
         float | None, typer.Option(help="Guidance of the target; the same as --set guidance=2.")
     ] = None,
     mask: MaskOption = None,
+    mask_grow: MaskGrow = 0,
+    mask_feather: MaskFeather = 0,
+    save_mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A PNG for the mask that --mask auto found, neither grown nor feathered; for "
+            "several targets a folder or a name as -o takes it.",
+        ),
+    ] = None,
     exact_background: Annotated[
         bool, typer.Option(help="Keep the picture's own pixels outside the mask.")
     ] = False,
@@ -88,9 +105,10 @@ def edit(
     ] = None,
     loading: Loading = TOYBOX,
     seed: Seed = 0,
+    quality: Quality = 95,
     json: Json = False,
     grid: Annotated[
-        Path | None, typer.Option(help="A PNG to draw source and edits in, side by side.")
+        Path | None, typer.Option(help="A PNG of source and edits, side by side.")
     ] = None,
 ) -> None:
     """Edit a picture: invert it once, if the method inverts, then make the edit of every target.
@@ -101,59 +119,74 @@ def edit(
     from counterflow.edit.checks import check_mask
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.edit.plan import Plan
-    from counterflow.images import save_png
     from counterflow.methods.registry import DEFAULT
     from counterflow.trust.expecting import Expecting
 
     auto = mask == "auto"
     mask_file = None if auto or mask is None else Path(mask)
-    choice = ModelChoice(loading, seed, rows=rows, keep=keep)
     stored = image.suffix.lower() == ".safetensors"
     job = Job(
         image,
         source,
-        choice,
+        ModelChoice(loading, seed, rows=rows, keep=keep),
         method if method or stored else DEFAULT,
         texts=texts,
         mask=mask_file,
         auto_mask=auto,
         exact_background=exact_background,
+        mask_grow=mask_grow,
+        mask_feather=mask_feather,
     )
     plan = Plan(target, batch, turns, noise_seed)
     plan.check(job)
-    outputs = edit_outputs(output, target)
+    outputs, masks = edit_outputs(output, target, json, quality), _masks(save_mask, target, auto)
     if grid is not None:
         check_output(grid)
-    check_distinct([*outputs, *([grid] if grid else [])], [image, mask_file])
+    check_distinct([*outputs, *masks, *([grid] if grid else [])], [image, mask_file])
+    job.data = streams.piped(image)
     job.open()
     check_mask(job.method, mask is not None)
     plan.check_prompts(job.method, job.source or "")
+    for n, path in enumerate(outputs):
+        check_room(path, job.picture, job.record("edit", path, **plan.record(n)))
     _notice(job.source or "", target)
     with show.progress() as progress:
         editor = job.model.load()
         job.method.check_model(editor.backbone)
+        editor.notice(job.source or "", *target)
         inversion = job.inversion(editor, progress)
-        edits, masks, trust = [], [], []
+        made: list[figures.Made] = []
         expecting = Expecting(
             editor, target, turns, _titled(job.method), check and noise_seed is None
         )
         for n, (result, inside, origin) in enumerate(plan.run(job, editor, inversion, progress)):
-            trust.append(expecting(origin, n))
-            more = plan.record(n) | {"trust": trust[n]}
-            save_png(result.image, outputs[n], job.record("edit", outputs[n], **more))
-            edits.append(result)
-            masks.append(inside if auto else None)
+            trust = expecting(origin, n)
+            record = job.record("edit", outputs[n], **plan.record(n), trust=trust)
+            streams.write(result.image, outputs[n], record, quality)
+            figures.save_mask(masks, n, job.plain)
+            made.append(figures.Made(result, outputs[n], trust, inside if auto else None))
         if json:
             editor.check(inversion, progress)
     if grid is not None:
-        figures.draw_grid(grid, inversion, edits, masks)
-    if json:
-        show.as_json(
-            figures.edit_report(inversion, edits, outputs, trust, job.record("edit", None))
-        )
-    else:
-        figures.print_edits(inversion, edits, outputs)
-        figures.print_trust(edits, trust)
+        figures.draw_grid(grid, inversion, made)
+    with streams.reporting(output):
+        if json:
+            show.as_json(figures.edit_report(inversion, made, job.record("edit", None)))
+        else:
+            figures.print_edits(inversion, made)
+            figures.print_trust(made)
+
+
+def _masks(save_mask: Path | None, targets: list[str], auto: bool) -> list[Path]:
+    """A file for the mask of each target, none where none is wanted; InputError as for outputs."""
+    if save_mask is None:
+        return []
+    if not auto:
+        raise InputError("--save-mask keeps a mask that was found: give --mask auto too")
+    paths = edit_outputs(save_mask, targets)
+    for path in paths:
+        check_output(path)
+    return paths
 
 
 def _notice(source: str, targets: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from counterflow.cli import show
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from counterflow.edit.editor import Edit, Inversion
 
@@ -27,67 +29,80 @@ def inversion_figures(inversion: Inversion) -> dict[str, Any]:
     }
 
 
-Trust = dict[str, Any]
-"""What `counterflow.trust.expecting` says of an edit."""
+@dataclass(frozen=True)
+class Made:
+    """An edit, and what is told of it."""
+
+    edit: Edit
+    path: Path
+    trust: dict[str, Any]
+    """What `counterflow.trust.expecting` says of it."""
+    mask: np.ndarray | None = None
+    """The mask that was found for it, as it was used."""
 
 
-def edit_report(
-    inversion: Inversion,
-    edits: list[Edit],
-    outputs: list[Path],
-    trust: list[Trust],
-    settings: dict[str, Any],
-) -> dict[str, Any]:
+def edit_report(inversion: Inversion, made: list[Made], settings: dict[str, Any]) -> dict[str, Any]:
     """What `edit --json` prints."""
     targets = [
         {
-            "target": e.target,
-            "image": str(path),
-            "forwards": e.forwards,
-            "seconds": e.seconds,
-            "found": None if e.found is None else float((e.found >= 0.5).float().mean()),
-            "cut": e.cut,
-            "unknown": list(e.unknown),
-            "trust": each,
+            "target": each.edit.target,
+            "image": str(each.path),
+            "forwards": each.edit.forwards,
+            "seconds": each.edit.seconds,
+            "found": _share(each.edit.found),
+            "cut": each.edit.cut,
+            "unknown": list(each.edit.unknown),
+            "trust": each.trust,
         }
-        for e, path, each in zip(edits, outputs, trust, strict=True)
+        for each in made
     ]
     return {"inversion": inversion_figures(inversion), "edits": targets, "settings": settings}
 
 
-def print_edits(inversion: Inversion, edits: list[Edit], outputs: list[Path]) -> None:
+def _share(found: Tensor | None) -> float | None:
+    """The share of the cells inside a mask that a method found."""
+    return None if found is None else float((found >= 0.5).float().mean())
+
+
+def print_edits(inversion: Inversion, made: list[Made]) -> None:
     """A line for the inversion and one for each edit."""
     rows: list[list[Any]] = [["inversion", "", inversion.forwards, inversion.seconds]]
-    rows += [
-        [str(path), e.target, e.forwards, e.seconds] for e, path in zip(edits, outputs, strict=True)
-    ]
+    for each in made:
+        rows.append([str(each.path), each.edit.target, each.edit.forwards, each.edit.seconds])
     show.table(["picture", "target", "forwards", "seconds"], rows)
 
 
-def print_trust(edits: list[Edit], trust: list[Trust]) -> None:
+def print_trust(made: list[Made]) -> None:
     """A line on the size, and one for each edit or, where they agree, for all."""
-    told = [(e.target, each) for e, each in zip(edits, trust, strict=True)]
-    lines = [(target, each["sentence"]) for target, each in told if each["sentence"]]
-    sizes = dict.fromkeys(each["size"] for _, each in told if each["size"])
+    lines = [(m.edit.target, m.trust["sentence"]) for m in made if m.trust["sentence"]]
+    sizes = dict.fromkeys(each.trust["size"] for each in made if each.trust["size"])
     same = len({line for _, line in lines}) == 1
     shown = [lines[0][1]] if same else [f"{target}: {line}" for target, line in lines]
     print(*sizes, *shown, sep="\n", end="\n" if sizes or shown else "")
 
 
-def draw_grid(
-    path: Path, inversion: Inversion, edits: list[Edit], masks: list[np.ndarray | None]
-) -> None:
+def save_mask(paths: list[Path], n: int, mask: np.ndarray | None) -> None:
+    """Write the mask of target `n` to its file, if there is one: white inside, black outside."""
+    if paths and mask is not None:
+        from counterflow.edit.pictures import alpha
+        from counterflow.images import save_png
+
+        save_png(alpha(mask), paths[n])
+
+
+def draw_grid(path: Path, inversion: Inversion, made: list[Made]) -> None:
     """Source, edits, and the masks that were found, side by side."""
     from PIL import Image
 
+    from counterflow.edit.pictures import alpha
     from counterflow.images import save_png
     from counterflow.sheet import Cell, sheet
 
     cells = [Cell(inversion.picture, inversion.prompt)]
-    for edit, mask in zip(edits, masks, strict=True):
-        if mask is not None:
+    for each in made:
+        if each.mask is not None:
             dimmed = Image.blend(inversion.picture, Image.new("RGB", inversion.picture.size), 0.7)
-            shown = Image.composite(inversion.picture, dimmed, Image.fromarray(mask))
+            shown = Image.composite(inversion.picture, dimmed, alpha(each.mask))
             cells.append(Cell(shown, "", title="mask"))
-        cells.append(Cell(edit.image, edit.target, edit.changed))
-    save_png(sheet(cells, columns=min(len(cells), 4)), path, None)
+        cells.append(Cell(each.edit.image, each.edit.target, each.edit.changed))
+    save_png(sheet(cells, columns=min(len(cells), 4)), path)

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from counterflow.backbones.loading import Loading
-from counterflow.cli import figures, show
+from counterflow.cli import figures, show, streams
 from counterflow.cli.options import (
     TOYBOX,
     ImageArg,
     Json,
     MethodName,
     Output,
+    Quality,
     Seed,
     Set,
     Source,
@@ -22,7 +23,7 @@ from counterflow.cli.options import (
     opens_a_model,
     settings,
 )
-from counterflow.cli.outputs import check_distinct, check_output
+from counterflow.cli.outputs import check_distinct, check_output, check_picture, check_room
 from counterflow.errors import InputError
 
 
@@ -54,6 +55,7 @@ def invert(
     job = Job(image, source, ModelChoice(loading, seed), method, texts=texts)
     check_output(output, ".safetensors")
     check_distinct([output], [image])
+    job.data = streams.piped(image)
     job.open()
     if job.method.inversion is None:
         raise InputError(f"{job.method.name} inverts nothing: there is nothing to store")
@@ -83,29 +85,33 @@ def reconstruct(
     ] = True,
     loading: Loading = TOYBOX,
     seed: Seed = 0,
+    quality: Quality = 95,
     json: Json = False,
 ) -> None:
     """Invert a picture and make it again; with compensation its latent is exact."""
     texts = settings(change, steps=steps)
     from counterflow.edit.job import Job, ModelChoice
-    from counterflow.images import save_png
 
     job = Job(image, source, ModelChoice(loading, seed), method, texts=texts)
-    check_output(output)
+    check_picture(output, json, quality)
     check_distinct([output], [image])
+    job.data = streams.piped(image)
     job.open()
     if job.method.inversion is None:
         raise InputError(
             f"{job.method.name} inverts nothing: choose a method that inverts the picture"
         )
+    check_room(output, job.picture, job.record("reconstruct", output))
     with show.progress() as progress:
         editor = job.model.load()
         inversion = job.inversion(editor, progress)
         result = editor.reconstruct(inversion, compensate, progress)
-    save_png(result.image, output, job.record("reconstruct", output, compensate=compensate))
+    record = job.record("reconstruct", output, compensate=compensate)
+    streams.write(result.image, output, record, quality)
     if not json:
         error = f"largest latent difference {result.latent_error:.2e}"
-        print(f"{output}: {error}, {result.forwards} forwards")
+        with streams.reporting(output):
+            print(f"{output}: {error}, {result.forwards} forwards")
         return
     show.as_json(
         {

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from counterflow.cli import show
+from counterflow.cli import completing, show
 from counterflow.cli.options import Json
 from counterflow.errors import InputError
 
@@ -20,7 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="A method whose settings are listed.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A method whose settings are listed.", autocompletion=completing.methods
+        ),
+    ] = None,
     json: Json = False,
     markdown: Annotated[
         bool, typer.Option(help="Print all methods and settings as a Markdown page.")

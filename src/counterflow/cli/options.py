@@ -10,15 +10,32 @@ from typing import Annotated, Any
 
 import typer
 
-from counterflow.backbones.loading import Loading
+from counterflow.backbones.loading import DEVICES, DTYPES, OFFLOADS, Loading
+from counterflow.cli import completing
 from counterflow.errors import InputError
 
-ImageArg = Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP, BMP, TIFF or GIF.")]
+ImageArg = Annotated[
+    Path,
+    typer.Argument(help="The picture: PNG, JPEG, WebP, BMP, TIFF or GIF; - for standard input."),
+]
 Source = Annotated[str, typer.Option(help="A sentence that describes the picture.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Where the PNG goes.")]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The picture's file, .png, .jpg or .webp; - for standard output, as PNG.",
+    ),
+]
+Quality = Annotated[int, typer.Option(help="Of a JPEG or WebP, from 1 to 100.")]
 Steps = Annotated[int | None, typer.Option(help="Steps of the grid, N; as --set steps=N.")]
 MethodName = Annotated[
-    str | None, typer.Option("--method", help="Which method; `counterflow methods` lists them.")
+    str | None,
+    typer.Option(
+        "--method",
+        help="Which method; `counterflow methods` lists them.",
+        autocompletion=completing.methods,
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -26,6 +43,7 @@ Set = Annotated[
         "--set",
         help="A setting of the method, as iterations=1; may be repeated. "
         "`counterflow methods NAME` lists them.",
+        autocompletion=completing.settings,
     ),
 ]
 SetSome = Annotated[
@@ -34,6 +52,7 @@ SetSome = Annotated[
         "--set",
         help="A setting of every method, as steps=10, or of one, as euler:steps=10; "
         "may be repeated.",
+        autocompletion=completing.settings,
     ),
 ]
 Tuned = Annotated[
@@ -45,8 +64,22 @@ MaskOption = Annotated[
     str | None,
     typer.Option("--mask", help="White where the edit may change the picture; or auto."),
 ]
+MaskGrow = Annotated[
+    int, typer.Option(metavar="PIXELS", help="Grow the mask by this distance first.")
+]
+MaskFeather = Annotated[
+    int,
+    typer.Option(
+        metavar="PIXELS",
+        help="Then mix edit and picture around it, less and less over this distance.",
+    ),
+]
 Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:N, mps; default the best there is.")
+    str | None,
+    typer.Option(
+        help="cpu, cuda, cuda:N, mps; default the best there is.",
+        autocompletion=completing.words(*DEVICES),
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw; many methods make none.")]
@@ -73,11 +106,17 @@ LOADING: dict[str, Any] = {
         str,
         typer.Option(
             help="toybox (bundled), a pipeline folder, or a repository, owner/name or "
-            "owner/name@revision."
+            "owner/name@revision.",
+            autocompletion=completing.models,
         ),
     ],
     "device": Device,
-    "dtype": Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")],
+    "dtype": Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or float16.", autocompletion=completing.words(*DTYPES)
+        ),
+    ],
     "compile": Annotated[
         bool,
         typer.Option(
@@ -94,7 +133,10 @@ LOADING: dict[str, Any] = {
     ],
     "offload": Annotated[
         str | None,
-        typer.Option(help="Keep on the GPU what runs: model, group or sequential (least memory)."),
+        typer.Option(
+            help="Keep on the GPU what runs: model, group or sequential (least memory).",
+            autocompletion=completing.words(*OFFLOADS),
+        ),
     ],
     "cast": Annotated[
         bool, typer.Option("--cast", help="Store the transformer's weights in 8 bits.")

@@ -6,15 +6,31 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from counterflow.cli.streams import STANDARD, check_stream
 from counterflow.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def check_picture(path: Path, json: bool = False, quality: int = 95) -> None:
+    """Raise InputError for a picture's output that could not be written; `-` is standard output."""
+    from counterflow.carriers import PERCENT, form_of
+
+    PERCENT.check("--quality", quality)
+    if path == STANDARD:
+        check_stream(json)
+    else:
+        form_of(path)
+        check_output(path, path.suffix.lower())
 
 
 def check_output(path: Path, suffix: str = ".png") -> None:
     """Raise InputError, with the reason, for an output that could not be written."""
     if path.suffix.lower() != suffix:
-        why = ": a PNG can store the settings" if suffix == ".png" else ""
-        raise InputError(f"{path} must end in {suffix}{why}")
+        raise InputError(f"{path} must end in {suffix}")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file in it")
     folder = path.absolute().parent
@@ -26,23 +42,36 @@ def check_output(path: Path, suffix: str = ".png") -> None:
         )
 
 
+def check_room(path: Path, picture: Image.Image | None, settings: dict[str, Any]) -> None:
+    """Raise InputError where the form of a file cannot hold such a picture and its settings.
+
+    What is only known when the picture is made, as its figures of trust, is small.
+    """
+    from counterflow.carriers import check_fits
+
+    if path != STANDARD and picture is not None:
+        check_fits(path, picture.size, settings)
+
+
 def check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
     """Raise InputError if an output is also an input, or if two outputs are one file."""
-    taken = {path.resolve() for path in inputs if path is not None}
+    taken = {path.resolve() for path in inputs if path is not None and path != STANDARD}
     for path in outputs:
         if path.resolve() in taken:
             raise InputError(f"{path} is also an input or another output; name another file")
         taken.add(path.resolve())
 
 
-def edit_outputs(output: Path, targets: list[str]) -> list[Path]:
+def edit_outputs(
+    output: Path, targets: list[str], json: bool = False, quality: int = 95
+) -> list[Path]:
     """A file for each target: `output` itself, a file in it, or its pattern filled in.
 
     In a pattern `{n}` is the target's number from 1 and `{target}` its words; in a folder the
-    pattern is `{n}-{target}.png`. Raises InputError for a file that could not be written, and for
-    several targets with one name.
+    pattern is `{n}-{target}.png`. One target may go to standard output, `-`. Raises InputError for
+    a file that could not be written, and for several targets with one name.
     """
-    folder = output.is_dir() or output.suffix == ""
+    folder = output != STANDARD and (output.is_dir() or output.suffix == "")
     pattern = str(output / "{n}-{target}.png") if folder else str(output)
     if len(targets) > 1 and "{n}" not in pattern and "{target}" not in pattern:
         raise InputError(
@@ -54,7 +83,7 @@ def edit_outputs(output: Path, targets: list[str]) -> list[Path]:
         for n, target in enumerate(targets, 1)
     ]
     for path in paths:
-        check_output(path)
+        check_picture(path, json, quality)
     return paths
 
 

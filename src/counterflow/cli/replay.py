@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.backbones.loading import Loading
-from counterflow.cli import show
-from counterflow.cli.options import TOYBOX, Json, Output, opens_a_model
-from counterflow.cli.outputs import check_distinct, check_output
+from counterflow.cli import show, streams
+from counterflow.cli.options import TOYBOX, Json, Output, Quality, opens_a_model
+from counterflow.cli.outputs import check_distinct, check_output, check_picture
 from counterflow.errors import InputError
 from counterflow.progress import Progress
 
@@ -42,34 +42,43 @@ def generate(
         Path | None,
         typer.Option(help="A file (.safetensors) for the trajectory, so that `edit` can use it."),
     ] = None,
+    quality: Quality = 95,
     json: Json = False,
 ) -> None:
     """Generate a picture from a prompt and a seed."""
-    from counterflow.edit.job import Generation, ModelChoice
-    from counterflow.images import save_png
+    from counterflow.edit.generation import Generation
+    from counterflow.edit.job import ModelChoice
 
     choice = ModelChoice(loading, seed)
     job = Generation(prompt, steps, guidance, width, height, choice, solver)
     job.check()
-    check_output(output)
+    check_picture(output, json, quality)
     if inversion is not None:
         check_output(inversion, ".safetensors")
     with show.progress() as progress:
         picture, editor, kept = job.run(progress, keep=inversion is not None)
-    save_png(picture, output, job.record())
+    streams.write(picture, output, job.record(), quality)
     if inversion is not None and kept is not None:
         editor.save(kept, inversion)
     if json:
         size = {"width": picture.width, "height": picture.height}
         show.as_json({"image": str(output), **size, "settings": job.record()})
     else:
-        print(output)
+        with streams.reporting(output):
+            print(output)
 
 
 def replay(
-    image: Annotated[Path, typer.Argument(help="A PNG that counterflow made.")],
+    image: Annotated[
+        Path, typer.Argument(help="A picture that counterflow made; - for standard input.")
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: NAME.replay.png in its folder.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Default: NAME.replay.png in its folder, or its own form; - for standard output.",
+        ),
     ] = None,
     source_image: Annotated[
         Path | None, typer.Option("--image", help="The source picture, if it has moved.")
@@ -78,32 +87,45 @@ def replay(
     device: Annotated[str | None, typer.Option(help="Default: the recorded device.")] = None,
     json: Json = False,
 ) -> None:
-    """Make a picture again from the settings stored in it, and say whether it is the same."""
+    """Make a picture again from the settings stored in it, and say whether it is the same.
+
+    A JPEG or WebP does not keep every pixel: the new picture is compared as it comes out of such a
+    file of the same quality.
+    """
     import numpy as np
 
-    from counterflow.images import load, read_settings, save_png
+    from counterflow.carriers import FORMS, QUALITY, after_storing
+    from counterflow.images import load, read_settings
 
-    settings = read_settings(image)
-    before = np.asarray(load(image), int)
-    output = output or image.with_suffix(".replay.png")
-    check_output(output)
+    data = streams.piped(image)
+    settings = read_settings(data or image)
+    before = np.asarray(load(data or image), int)
+    if output is None and data is not None:
+        raise InputError("a picture from standard input has no name: give -o")
+    suffix = image.suffix if image.suffix.lower() in FORMS else ".png"
+    output = output or image.with_suffix(f".replay{suffix}")
+    quality = settings.get("quality", QUALITY)
+    check_picture(output, json, quality)
     try:
         settings["device"] = device or settings.get("device")
         run = _plan(settings, image, output, source_image, mask)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{image} stores settings that cannot be read ({error!r}); give another PNG"
+            f"{image} stores settings that cannot be read ({error!r}); give another picture"
         ) from None
     with show.progress() as progress:
         picture, record = run(progress)
-    save_png(picture, output, record)
-    after = np.asarray(picture, int)
+    streams.write(picture, output, record, quality)
+    after = np.asarray(after_storing(picture, settings), int)
     difference = int(np.abs(before - after).max()) if before.shape == after.shape else None
-    if json:
-        show.as_json({"image": str(output), "largest_difference": difference, "settings": record})
-    else:
+    with streams.reporting(output):
+        if json:
+            facts = {"image": str(output), "largest_difference": difference}
+            show.as_json(facts | {"settings": record})
+            return
         same = "the same picture" if difference == 0 else f"largest difference {difference} of 255"
-        print(f"{output}: {same}")
+        form = settings.get("format")
+        print(f"{output}: {same}{f', as {form} of quality {quality}' if form else ''}")
 
 
 PictureAndRecord = tuple["Image.Image", dict[str, Any]]
@@ -112,12 +134,14 @@ PictureAndRecord = tuple["Image.Image", dict[str, Any]]
 def _plan(
     settings: dict[str, Any], carrier: Path, output: Path, image: Path | None, mask: Path | None
 ) -> Callable[[Progress], PictureAndRecord]:
-    """Check the settings of a PNG; returns a function that makes the picture and its record.
+    """Check the settings of a picture; returns a function that makes the picture and its record.
 
     Raises InputError for settings that cannot be replayed and for another source or mask.
     """
-    from counterflow.edit.job import Generation, Job, ModelChoice
+    from counterflow.edit.generation import Generation
+    from counterflow.edit.job import Job, ModelChoice
     from counterflow.edit.plan import Plan
+    from counterflow.edit.record import IN_PYTHON, NO_FILE
 
     command, model = settings["command"], ModelChoice.from_record(settings)
     if command == "generate":
@@ -126,16 +150,20 @@ def _plan(
         generation.check()
         return lambda progress: (generation.run(progress)[0], generation.record())
     if command not in ("edit", "reconstruct"):
-        raise InputError(f"{carrier} was made by {command!r}, which cannot be replayed")
+        why = " (a turn, given noise, a soft mask or a model in memory)"
+        more = why if command == IN_PYTHON else ""
+        raise InputError(f"{carrier} was made by {command!r}, which cannot be replayed{more}")
+    for name, given in (("image", image), ("mask", mask)):
+        if settings[name] == NO_FILE and given is None:
+            raise InputError(f"no file is known of the {name} of {carrier}: give it with --{name}")
     image = image or carrier.parent / settings["image"]
     if settings["mask"] is not None:
         mask = mask or carrier.parent / settings["mask"]
     check_distinct([output], [carrier, image, mask])
     job = Job.from_record(settings, image, mask, model)
     job.open()
-    for name, digest in job.digests.items():
-        if digest != settings[name]:
-            what = name.removesuffix("_sha256")
+    for what in ("image", "mask"):
+        if not job.is_recorded(what, settings[f"{what}_sha256"]):
             raise InputError(
                 f"this is not the {what} that {carrier} was made from; give it with --{what}"
             )

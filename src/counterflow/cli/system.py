@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import asdict
 from importlib import metadata
@@ -66,8 +65,9 @@ def models(json: Json = False) -> None:
     And those that people have, by family, with their licences; nothing is fetched.
     """
     from counterflow.backbones.families import ADAPTERS, FAMILIES
+    from counterflow.backbones.registry import bundled, cached
 
-    entries = [_model(name, path) for name, path in [*_bundled(), *_cached()]]
+    entries = [_model(name, path) for name, path in [*bundled(), *cached()]]
     if json:
         families = {name: asdict(family) for name, family in FAMILIES.items()}
         show.as_json({"models": entries, "supported": list(ADAPTERS), "families": families})
@@ -115,13 +115,15 @@ def doctor(json: Json = False, loading: Loading | None = None) -> None:
     if loading is not None:
         _examine(loading, json)
         return
+    from counterflow.backbones.registry import bundled, cached
+
     lines = {"counterflow": _version("counterflow"), "python": platform.python_version()}
     lines |= {name: _version(name) for name in PACKAGES}
-    bundled = [_model(name, path) for name, path in _bundled()]
+    ours = [_model(name, path) for name, path in bundled()]
     # Models in the hub's cache are shown, but do not decide whether the installation is healthy.
-    healthy = all(each["state"] == "ready" for each in bundled) and MISSING not in lines.values()
+    healthy = all(each["state"] == "ready" for each in ours) and MISSING not in lines.values()
     lines["devices"] = _devices()
-    for model in [*bundled, *(_model(name, path) for name, path in _cached())]:
+    for model in [*ours, *(_model(name, path) for name, path in cached())]:
         what = f"{model['state']}, {model['pipeline']}, {model['megabytes']} MB"
         lines[f"model {model['model']}"] = f"{what}, {model['folder']}"
     if json:
@@ -171,26 +173,6 @@ def _devices() -> str:
     if torch.backends.mps.is_available():
         names.append("mps")
     return ", ".join(names)
-
-
-def _bundled() -> list[tuple[str, Path]]:
-    """The bundled models, of which toybox must be there."""
-    from counterflow.backbones.registry import BUNDLED, bundled_folder
-
-    folders = [(name, bundled_folder(name)) for name in BUNDLED]
-    return [(name, path) for name, path in folders if name == "toybox" or path.is_dir()]
-
-
-def _cached() -> list[tuple[str, Path]]:
-    """Pipelines in the hub's cache: name `owner/name`, with `@commit` if needed, and folder."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    folders = [i.parent for i in sorted(cache.glob("models--*/snapshots/*/model_index.json"))]
-    names = [f.parents[1].name.removeprefix("models--").replace("--", "/") for f in folders]
-    return [
-        (name if names.count(name) == 1 else f"{name}@{folder.name[:7]}", folder)
-        for name, folder in zip(names, folders, strict=True)
-    ]
 
 
 def _model(name: str, folder: Path) -> dict[str, Any]:

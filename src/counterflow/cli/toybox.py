@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from counterflow.cli import measures, show
+from counterflow.cli import measures, show, streams
 from counterflow.cli.options import Device, ImageArg, Json, Output
-from counterflow.cli.outputs import check_output
+from counterflow.cli.outputs import check_picture
 from counterflow.errors import InputError
 
 app = typer.Typer(
@@ -29,7 +29,6 @@ def draw(
     json: Json = False,
 ) -> None:
     """Draw the scene of a seed and print its caption, or draw many scenes on one sheet."""
-    from counterflow.images import save_png
     from counterflow.sheet import Cell, sheet
     from counterflow.toybox.captions import caption
     from counterflow.toybox.render import render
@@ -38,22 +37,23 @@ def draw(
     _check_size(size)
     if not 1 <= count <= 1000:
         raise InputError(f"--count is from 1 to 1000, not {count}")
-    check_output(output)
+    check_picture(output, json)
     scenes = [sample(seed + i) for i in range(count)]
     described = [{"caption": caption(scene), "scene": scene.to_dict()} for scene in scenes]
     pictures = [render(scene, size) for scene in scenes]
     record = {"command": "toybox draw", "seed": seed, "size": size, "count": count}
     if count == 1:
-        save_png(pictures[0], output, record | described[0])
+        streams.write(pictures[0], output, record | described[0])
     else:
         cells = [Cell(p, caption(s)) for p, s in zip(pictures, scenes, strict=True)]
-        save_png(sheet(cells, min(count, 10), size), output, record)
+        streams.write(sheet(cells, min(count, 10), size), output, record)
     if json:
         show.as_json(
             {"image": str(output)} | (described[0] if count == 1 else {"scenes": described})
         )
     else:
-        print(described[0]["caption"] if count == 1 else output)
+        with streams.reporting(output):
+            print(described[0]["caption"] if count == 1 else output)
 
 
 @app.command()
@@ -64,7 +64,8 @@ def judge(image: ImageArg, json: Json = False) -> None:
     """
     from counterflow.images import load
 
-    picture = load(image)
+    data = streams.piped(image)
+    picture = load(image if data is None else data)
     from counterflow.toybox import judge
 
     reader = judge.load()

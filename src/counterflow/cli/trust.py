@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterflow.backbones.loading import Loading
-from counterflow.cli import show
+from counterflow.cli import show, streams
 from counterflow.cli.options import TOYBOX, ImageArg, Json, Seed, Source, opens_a_model
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
@@ -54,10 +54,11 @@ def check(
     from counterflow.trust.report import METHOD, STEPS, assess
 
     choice = ModelChoice(loading, seed)
-    job = Job(image, source, choice, METHOD, {"steps": STEPS})
+    job = Job(image, source, choice, METHOD, {"steps": STEPS}, data=streams.piped(image))
     job.open()
     with show.progress() as progress:
         editor = job.model.load()
+        editor.notice(source, *targets)
         inversion = job.inversion(editor, progress)
         editor.check(inversion, progress)
         report = assess(editor, inversion, targets)

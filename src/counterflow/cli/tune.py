@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counterflow.backbones.loading import Loading
-from counterflow.cli import show
+from counterflow.cli import completing, show
 from counterflow.cli.bench import Folder
 from counterflow.cli.options import TOYBOX, Json, opens_a_model
 from counterflow.cli.workers import Address, EngineName, Workers, chosen
@@ -32,7 +32,10 @@ def tune(
     output: Folder,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="A method, or all; may be repeated. Default all."),
+        typer.Option(
+            help="A method, or all; may be repeated. Default all.",
+            autocompletion=completing.some_methods,
+        ),
     ] = None,
     trials: Annotated[int, typer.Option(help="Settings that are tried of each method.")] = 16,
     most: Annotated[

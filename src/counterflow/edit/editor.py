@@ -8,12 +8,10 @@ editor.edit(inversion, "a blue cat on the grass").image.save("blue.png")
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from counterflow import images
@@ -23,6 +21,7 @@ from counterflow.edit import masks, pictures, store
 from counterflow.edit.checks import check_mask, check_seed, chosen, fitting
 from counterflow.edit.generator import Generator
 from counterflow.edit.inversion import Inversion
+from counterflow.edit.record import origin_of
 from counterflow.edit.result import Edit, Reconstruction, edits
 from counterflow.errors import InputError, NumericsError
 from counterflow.flow import Latent
@@ -38,9 +37,6 @@ __all__ = ["Edit", "Editor", "Inversion", "Reconstruction"]
 
 class Editor(Generator):
     """A model with the operations on pictures: invert, edit, reconstruct."""
-
-    _latest: tuple[bytes, Latent] | None = None
-    """The picture that was encoded last, as the model sees it, and its latent."""
 
     def invert(
         self,
@@ -61,8 +57,11 @@ class Editor(Generator):
         how.check_model(self.backbone)
         picture = images.load(image) if isinstance(image, str | Path) else images.normalise(image)
         size = images.fit(picture.size, self.backbone.area, self.backbone.multiple)
-        latent = self._encoded(picture, size)
-        return self._invert(picture, size, prompt, latent, how, progress, seed=seed)
+        latent = self.encoded(picture, size)
+        inversion = self._invert(picture, size, prompt, latent, how, progress, seed=seed)
+        path = Path(image) if isinstance(image, str | Path) else None
+        inversion.origin = origin_of(path, picture, seed)
+        return inversion
 
     def edit(
         self,
@@ -89,9 +88,10 @@ class Editor(Generator):
         """Make the pictures that the target prompts describe, all in one batch.
 
         The method is the inversion's own unless another is given; `settings` override its.
-        `mask` is bool `[height, width]` at the picture's size; outside it the latents are the
-        source's own, and the pixels those of the source's round trip through the autoencoder, or
-        with `exact_background` the picture's. `noise` `[1, c, h, w]` starts the targets elsewhere
+        `mask` is `[height, width]` at the picture's size, bool or from 0 to 1; where it is 0 the
+        latents are the source's own, and the pixels those of the source's round trip through the
+        autoencoder, or with `exact_background` the picture's. Between 0 and 1 latents change
+        freely and pixels are mixed. `noise` `[1, c, h, w]` starts the targets elsewhere
         than the source: another scene, to which the text control alone carries the source's
         subject. `seed` seeds the noise of methods that draw any. What is known of the source from
         earlier edits of this inversion is not computed again.
@@ -108,7 +108,8 @@ class Editor(Generator):
         run = self._run("editing", inversion, how, prompts, seed, progress)
         run.begin = noise
         if mask is not None:
-            run.mask = pictures.cells(mask, inversion.picture.size, inversion.image)
+            mask = pictures.checked(mask, inversion.picture.size)
+            run.mask = pictures.cells(mask, inversion.image)
         known = inversion.trajectory if how.inversion else None
         try:
             latents = base.edit(how, run, known)
@@ -120,7 +121,7 @@ class Editor(Generator):
         images = [
             self._image(latent[None], inversion, mask, exact_background) for latent in latents[-1]
         ]
-        return edits(inversion, how, run, latents, images)
+        return edits(inversion, how, run, latents, images, self.loading, mask, exact_background)
 
     def after(
         self, inversion: Inversion, edit: Edit, progress: Progress | None = None
@@ -207,6 +208,7 @@ class Editor(Generator):
         store.check_model(stored, path, self.backbone)
         inversion = store.restored(stored, self.backbone, self.embed(stored.prompt))
         inversion.features.budget = self.keep
+        inversion.origin = origin_of(Path(path), inversion.picture, 0)
         return inversion
 
     def save(self, inversion: Inversion, path: str | Path, half: bool = False) -> None:
@@ -221,14 +223,6 @@ class Editor(Generator):
         if inversion.round_trip is None:
             inversion.round_trip = self.picture(inversion.image, inversion.picture.size)
         return inversion.round_trip
-
-    def _encoded(self, picture: Image.Image, size: tuple[int, int]) -> Latent:
-        """The latent of a picture at a size; the last one is not encoded again."""
-        array = images.to_array(picture, size)
-        seen = blake2b(array.tobytes(), key=repr(array.shape).encode()).digest()
-        if self._latest is None or self._latest[0] != seen:
-            self._latest = seen, self.backbone.encode(torch.from_numpy(array)[None])
-        return self._latest[1]
 
     def _invert(
         self,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
 from textwrap import shorten
 from typing import Any, TypeVar
 
 import torch
 from PIL import Image
 
+from counterflow import images
 from counterflow.backbones.base import Backbone, Conditioning
+from counterflow.backbones.loading import Loading
 from counterflow.controls.features import KEEP
 from counterflow.edit import pictures
 from counterflow.edit.checks import check_generate
@@ -39,6 +44,12 @@ class Generator:
     InputError for rows below 1 and bytes below 0.
     """
 
+    loading: Loading | None = None
+    """How the model was opened, and the device and type that it got; None for one in memory."""
+    _noticed: frozenset[str] = frozenset()
+    _latest: tuple[bytes, Latent] | None = None
+    """The picture that was encoded last, as the model sees it, and its latent."""
+
     def __init__(
         self, backbone: Backbone, rows: int = ROWS, keep: int = KEEP, negative: str = ""
     ) -> None:
@@ -56,13 +67,16 @@ class Generator:
     @classmethod
     def load(cls: type[G], model: Any = "toybox", *given: Any, **options: Any) -> G:
         """Load a model; arguments, options and errors are those of `load_backbone`."""
-        from counterflow.backbones.loading import Loading
         from counterflow.backbones.opening import load_backbone
 
         if isinstance(model, str):
             model = Loading(model, *given, **options)
         negative = model.negative if isinstance(model, Loading) else options.get("negative", "")
-        return cls(load_backbone(model), negative=negative)
+        editor = cls(load_backbone(model), negative=negative)
+        if isinstance(model, Loading):
+            device, dtype = str(editor.backbone.device), str(editor.backbone.dtype)
+            editor.loading = replace(model, device=device, dtype=dtype.removeprefix("torch."))
+        return editor
 
     def generate(
         self,
@@ -100,18 +114,31 @@ class Generator:
     def embed(self, prompt: str) -> Conditioning:
         """Embed a prompt; warns (UserWarning) of words that are cut off or never learned.
 
-        Prompts asked for lately are not embedded again.
+        Prompts asked for lately are not embedded again, and of those that were given to `notice`
+        nothing more is said.
         """
-        conditioning = self.embedded(prompt)
-        for tokenizer, rest in conditioning.cut.items():
-            what = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
-            warnings.warn(f"{what}; not seen: {shorten(rest, 200)!r}", stacklevel=3)
-        for weighted in WEIGHTED.findall(prompt):
-            warnings.warn(f"{weighted} is read as words: no word is weighted here", stacklevel=3)
-        if conditioning.unknown:
-            words = ", ".join(map(repr, conditioning.unknown))
-            warnings.warn(f"the model never learned {shorten(words, 200)}", stacklevel=3)
-        return conditioning
+        if prompt not in self._noticed:
+            self._warn([prompt])
+        return self.embedded(prompt)
+
+    def notice(self, *prompts: str) -> None:
+        """Warn of all these prompts together what `embed` would say of each; it then does not."""
+        self._warn(list(dict.fromkeys(prompts)))
+        self._noticed = frozenset(prompts)
+
+    def _warn(self, prompts: Sequence[str]) -> None:
+        unknown: dict[str, None] = {}
+        for prompt in prompts:
+            conditioning = self.embedded(prompt)
+            for tokenizer, rest in conditioning.cut.items():
+                what = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
+                warnings.warn(f"{what}; not seen: {shorten(rest, 200)!r}", stacklevel=4)
+            unknown |= dict.fromkeys(conditioning.unknown)
+        for weighted in dict.fromkeys(w for prompt in prompts for w in WEIGHTED.findall(prompt)):
+            warnings.warn(f"{weighted} is read as words: no word is weighted here", stacklevel=4)
+        if unknown:
+            words = ", ".join(map(repr, unknown))
+            warnings.warn(f"the model never learned {shorten(words, 200)}", stacklevel=4)
 
     @property
     def square(self) -> tuple[int, int]:
@@ -128,3 +155,11 @@ class Generator:
     def picture(self, latent: Latent, size: tuple[int, int]) -> Image.Image:
         """Decode a latent `[1, c, h, w]` to a picture of `size`, (width, height)."""
         return pictures.to_picture(self.backbone, latent, size)
+
+    def encoded(self, picture: Image.Image, size: tuple[int, int]) -> Latent:
+        """The latent `[1, c, h, w]` of a picture at a size; the last one is not encoded again."""
+        array = images.to_array(picture, size)
+        seen = blake2b(array.tobytes(), key=repr(array.shape).encode()).digest()
+        if self._latest is None or self._latest[0] != seen:
+            self._latest = seen, self.backbone.encode(torch.from_numpy(array)[None])
+        return self._latest[1]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from counterflow.backbones.base import Conditioning
 from counterflow.controls.features import Features
+from counterflow.edit.record import Origin
 from counterflow.flow import Latent
 from counterflow.methods.base import Method
 from counterflow.solvers.trajectory import Trajectory
@@ -43,6 +44,8 @@ class Inversion:
     """Number of forwards that `Editor.check` needed."""
     mask_forwards: int = 0
     """Number of forwards that `Editor.auto_mask` needed."""
+    origin: Origin | None = None
+    """Where it comes from; None for a generated picture, and for a turn."""
     round_trip: Image.Image | None = field(default=None, repr=False)
     """The picture after encoding and decoding; None until `Editor.round_trip` computes it."""
 

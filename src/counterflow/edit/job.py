@@ -1,19 +1,21 @@
-"""All that determines a picture: checked before a model loads, and stored in the PNG for replay."""
+"""All that determines a picture: checked before a model loads, stored in its file for replay."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterflow import __version__
+import numpy as np
+
 from counterflow.backbones.loading import Loading
-from counterflow.edit.checks import adopted, check_fits, check_generate, check_seed
+from counterflow.edit.checks import adopted, check_fits, check_seed
 from counterflow.edit.legacy import ftedit_settings
+from counterflow.edit.masks import PIXELS, feather, grow
+from counterflow.edit.record import digest, record
 from counterflow.errors import InputError
 from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Method
@@ -21,7 +23,6 @@ from counterflow.methods.registry import from_record
 from counterflow.progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
     from counterflow.edit.editor import Editor, Inversion
@@ -61,6 +62,7 @@ class ModelChoice:
 
         torch.manual_seed(self.seed)
         editor = Editor.load(self.loading)
+        self.loading = editor.loading or self.loading
         editor.rows = self.rows or editor.rows
         editor.keep = editor.keep if self.keep is None else int(self.keep * 2**30)
         backbone = editor.backbone
@@ -70,12 +72,10 @@ class ModelChoice:
                 stacklevel=2,
             )
         self.identity = backbone.identity
-        dtype = str(backbone.dtype).removeprefix("torch.")
-        self.loading = replace(self.loading, device=str(backbone.device), dtype=dtype)
         return editor
 
     def record(self) -> dict[str, Any]:
-        """The settings for the PNG."""
+        """The settings for the picture's file."""
         return self.loading.record() | {"identity": self.identity, "seed": self.seed}
 
     @classmethod
@@ -86,10 +86,10 @@ class ModelChoice:
 
 @dataclass
 class Job:
-    """All that determines the pictures of `edit` and `reconstruct`, as stored in the PNG."""
+    """All that determines the pictures of `edit` and `reconstruct`, as stored in their files."""
 
     image: Path
-    """The picture, or a stored inversion of it."""
+    """The picture, or a stored inversion of it; `-` where the picture is `data`."""
     source: str | None
     """The source prompt; None for a stored inversion, whose file has it."""
     model: ModelChoice
@@ -102,17 +102,33 @@ class Job:
     mask: Path | None = None
     auto_mask: bool = False
     exact_background: bool = False
+    mask_grow: int = 0
+    """Pixels by which any mask is grown, and then feathered."""
+    mask_feather: int = 0
+    inversion_seed: int | None = None
+    """Seed of the inversion's noise; None for that of the edit."""
+    data: bytes | None = None
+    """The picture's file, where it was read already."""
+    worked_size: tuple[int, int] | None = None
+    """Width and height at which the model works; filled in by `inversion`."""
     digests: dict[str, str | None] = field(default_factory=dict)
     """SHA-256 of the picture and the mask by record key; filled in by `open`."""
     picture: Image.Image | None = None
     inside: np.ndarray | None = None
-    """The mask, bool `[height, width]`."""
+    """The mask, grown and feathered, `[height, width]`, bool or from 0 to 1."""
+    plain: np.ndarray | None = None
+    """The mask as it was read or last found, bool `[height, width]`."""
 
     def __post_init__(self) -> None:
         if not self.stored:
             self._method = adopted(self.method_name, self.settings, None, self.texts)
-        if self.exact_background and self.mask is None and not self.auto_mask:
-            raise InputError("--exact-background needs a mask: give --mask too")
+        PIXELS.check("--mask-grow", self.mask_grow)
+        PIXELS.check("--mask-feather", self.mask_feather)
+        options = ("exact_background", "mask_grow", "mask_feather")
+        for name in options if self.mask is None and not self.auto_mask else ():
+            if getattr(self, name):
+                option = name.replace("_", "-")
+                raise InputError(f"--{option} needs a mask: give --mask too")
 
     @property
     def method(self) -> Method:
@@ -134,16 +150,26 @@ class Job:
         elif not (self.source or "").strip():
             raise InputError("--source is empty: say in a sentence what the picture shows")
         else:
-            self.picture = load(self.image)
+            self.picture = load(self.image if self.data is None else self.data)
         if self.mask is not None and self.picture is not None:
-            self.inside = load_mask(self.mask, self.picture.size)
+            self.plain = load_mask(self.mask, self.picture.size)
+            self.inside = self._shaped(self.plain)
         self.digest()
 
     def digest(self) -> None:
         """Fill in `digests`, which `record` tells."""
-        for name, path in (("image", self.image), ("mask", self.mask)):
-            digest = None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
-            self.digests[f"{name}_sha256"] = digest
+        files = {"image": self.data or self.image.read_bytes()}
+        if self.mask is not None:
+            files["mask"] = self.mask.read_bytes()
+        for name in ("image", "mask"):
+            known = hashlib.sha256(files[name]).hexdigest() if name in files else None
+            self.digests[f"{name}_sha256"] = known
+
+    def is_recorded(self, name: str, known: str | None) -> bool:
+        """Whether the opened `image` or `mask` has a digest that a record tells."""
+        own = {"image": self.picture, "mask": self.plain}[name]
+        in_memory = known is not None and known.startswith("pixels:") and own is not None
+        return known == (digest(np.asarray(own)) if in_memory else self.digests[f"{name}_sha256"])
 
     def _open_stored(self) -> None:
         from counterflow.edit import store
@@ -158,40 +184,50 @@ class Job:
     def inversion(self, editor: Editor, progress: Progress) -> Inversion:
         """Invert the opened picture, or read the stored inversion."""
         if self.stored:
-            return editor.open(self.image)
-        assert self.picture is not None and self.source is not None, "open the job first"
-        return editor.invert(self.picture, self.source, self.method, progress, self.model.seed)
+            inversion = editor.open(self.image)
+        else:
+            assert self.picture is not None and self.source is not None, "open the job first"
+            seed = self._inversion_seed
+            inversion = editor.invert(self.picture, self.source, self.method, progress, seed)
+        self.worked_size = inversion.size
+        return inversion
+
+    @property
+    def _inversion_seed(self) -> int:
+        return self.model.seed if self.inversion_seed is None else self.inversion_seed
 
     def masked(
         self, editor: Editor, inversion: Inversion, target: str, progress: Progress
     ) -> np.ndarray | None:
-        """The mask of an edit, bool `[height, width]`: computed if automatic, else as read."""
-        if self.auto_mask:
-            return editor.auto_mask(inversion, target, progress=progress)
-        return self.inside
+        """The mask of an edit as `inside` says it, computed if it is automatic."""
+        if not self.auto_mask:
+            return self.inside
+        self.plain = editor.auto_mask(inversion, target, progress=progress)
+        return self._shaped(self.plain)
+
+    def _shaped(self, mask: np.ndarray) -> np.ndarray:
+        grown = grow(mask, self.mask_grow) if self.mask_grow else mask
+        return feather(grown, self.mask_feather) if self.mask_feather else grown
 
     def record(self, command: str, output: Path | None, **more: Any) -> dict[str, Any]:
-        """The settings for the PNG `output`; files are relative to its folder, or as given."""
-
-        def near(path: Path) -> str:
-            if output is None:
-                return str(path)
-            return os.path.relpath(path.absolute(), output.absolute().parent)
-
-        return {
-            "command": command,
-            "counterflow": __version__,
-            "image": near(self.image),
-            "mask": None if self.mask is None else near(self.mask),
-            "auto_mask": self.auto_mask,
-            "exact_background": self.exact_background,
-            **self.digests,
-            "source": self.source,
-            **self.model.record(),
-            "method": self.method.name,
-            "settings": self.method.to_dict(),
+        """The settings for the file `output`; other files are told as `edit.record` does."""
+        return record(
+            command,
+            output,
+            str(self.image),
+            None if self.mask is None else str(self.mask),
+            self.digests,
+            self.source,
+            self.model.record(),
+            self.method,
+            auto_mask=self.auto_mask,
+            exact_background=self.exact_background,
+            mask_grow=self.mask_grow,
+            mask_feather=self.mask_feather,
+            inversion_seed=self._inversion_seed,
+            worked_size=self.worked_size and list(self.worked_size),
             **more,
-        }
+        )
 
     @classmethod
     def from_record(
@@ -215,51 +251,7 @@ class Job:
             mask=mask,
             auto_mask=auto,
             exact_background=exact,
+            mask_grow=data.get("mask_grow", 0),
+            mask_feather=data.get("mask_feather", 0),
+            inversion_seed=data.get("inversion_seed"),
         )
-
-
-@dataclass
-class Generation:
-    """All that determines a generated picture."""
-
-    prompt: str
-    steps: int
-    guidance: float
-    width: int | None
-    height: int | None
-    model: ModelChoice
-    solver: str = "euler"
-
-    def check(self) -> None:
-        """Check all options without loading the model; raises InputError or ModelError."""
-        check_generate(
-            self.steps, self.guidance, self.model.seed, self.width, self.height, self.solver
-        )
-        self.model.check()
-
-    def run(
-        self, progress: Progress, keep: bool = False
-    ) -> tuple[Image.Image, Editor, Inversion | None]:
-        """Load the model and make the picture; with `keep`, return its inversion for edits too."""
-        editor = self.model.load()
-        width, height = editor.square
-        size = (self.width or width, self.height or height)
-        picture, trajectory = editor.generate(
-            self.prompt, self.steps, self.guidance, self.model.seed, size, progress, self.solver
-        )
-        kept = editor.from_trajectory(picture, self.prompt, trajectory) if keep else None
-        return picture, editor, kept
-
-    def record(self) -> dict[str, Any]:
-        """The settings for the PNG."""
-        names = ("prompt", "steps", "guidance", "width", "height", "solver")
-        settings = {name: getattr(self, name) for name in names}
-        version = {"command": "generate", "counterflow": __version__}
-        return version | settings | self.model.record()
-
-    @classmethod
-    def from_record(cls, data: Mapping[str, Any], model: ModelChoice) -> Generation:
-        """The generation that `record` wrote."""
-        names = ("prompt", "steps", "guidance", "width", "height")
-        values = {name: data[name] for name in names}
-        return cls(**values, model=model, solver=data.get("solver", "euler"))

@@ -36,7 +36,9 @@ class PMI(FireFlow):
     steps: int = setting(12, Integer(1, 1000), "Steps of the grid, N.")
     inject: int = setting(2, Integer(0, 1000), "First steps with V from the source.")
     base: str = setting("fireflow", Choice("fireflow", "euler"), "The rule that is corrected.")
-    size: int = setting(22, Integer(0, 10**6), "n in PMI's length sqrt(2n + 3 sqrt(2n)); 0: none.")
+    size: int = setting(
+        22, Integer(0, 1_000_000), "n in PMI's length sqrt(2n + 3 sqrt(2n)); 0: none."
+    )
     mimic: str = setting(
         "published", Choice("published", "paper", "off"), "mimic-CFG: which form, or none."
     )

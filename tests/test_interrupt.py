@@ -1,0 +1,86 @@
+"""Ctrl-C: one line, exit code 130, within a second, and nothing half done is left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from counterflow.cli import show
+from tools import PROMPT, TARGET, Run
+
+AT_A_STEP = """
+from counterflow.methods.run import Run
+done = Run.done
+def told(self, step):
+    print("at work", flush=True)
+    done(self, step)
+Run.done = told
+"""
+SWALLOWED = """
+import time
+from counterflow.cli import methods
+def stubborn():
+    print("at work", flush=True)
+    while True:
+        try:
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            pass
+methods._listed = stubborn
+"""
+OTHERWISE = """
+import time
+from counterflow.cli import methods
+def converted():
+    print("at work", flush=True)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise ImportError("cannot be imported") from None
+methods._listed = converted
+"""
+
+
+def interrupted(before: str, *args: str | Path) -> tuple[int | None, str, float]:
+    """Exit code, stderr and seconds from Ctrl-C on, given when it prints that it is at work."""
+    script = f"{before}\nfrom counterflow.cli import main\nmain()"
+    command = [sys.executable, "-c", script, *map(str, args)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"at work\n"
+        began = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        seconds = time.perf_counter() - began
+        return process.returncode, process.stderr.read().decode(), seconds
+
+
+def test_an_edit_is_interrupted(picture: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--source", PROMPT, "--target", TARGET, "--target", "a dog", "-o", out]
+    more = ["--model", model, "--method", "ftedit", "--steps", "1000"]
+    code, err, seconds = interrupted(AT_A_STEP, "edit", picture, *words, *more)
+    assert (code, err) == (130, "counterflow: interrupted\n")
+    assert seconds < 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == [picture.name]
+
+
+@pytest.mark.parametrize("how", [SWALLOWED, OTHERWISE])
+def test_an_interrupt_that_a_library_swallows_or_makes_an_error(how: str) -> None:
+    """As some do while they are imported."""
+    code, err, seconds = interrupted(how, "methods")
+    assert (code, err) == (130, "counterflow: interrupted\n")
+    assert seconds < 1
+
+
+def test_called_as_a_function_it_says_so_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(show, "table", stop)
+    assert run("methods") == (130, "", "counterflow: interrupted\n")
