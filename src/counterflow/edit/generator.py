@@ -55,14 +55,16 @@ class Generator:
 
     @classmethod
     def load(cls: type[G], model: Any = "toybox", *given: Any, **options: Any) -> G:
-        """Load a model; arguments, options and errors are those of `load_backbone`."""
-        from counterflow.backbones.loading import Loading
+        """Load a model; arguments, options and errors are those of `load_backbone`.
+
+        A pipeline in memory may come with `negative`.
+        """
+        from counterflow.backbones.loading import choice
         from counterflow.backbones.opening import load_backbone
 
-        if isinstance(model, str):
-            model = Loading(model, *given, **options)
-        negative = model.negative if isinstance(model, Loading) else options.get("negative", "")
-        return cls(load_backbone(model), negative=negative)
+        how = choice(model, given, options)
+        negative = options.get("negative", "") if how is None else how.negative
+        return cls(load_backbone(how or model), negative=negative)
 
     def generate(
         self,
