@@ -36,6 +36,7 @@ from counterflow.methods.registry import DEFAULT
 from counterflow.methods.run import ROWS, Watch
 from counterflow.plugins.diffusers.values import (
     OUTPUTS,
+    Generator,
     Picture,
     seed_of,
     to_mask,
@@ -107,7 +108,7 @@ class CounterflowPipeline:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",
-        generator: torch.Generator | int | None = None,
+        generator: Generator | None = None,
         rows: int = ROWS,
         **settings: Any,
     ) -> Inversion:
@@ -131,7 +132,7 @@ class CounterflowPipeline:
         mask_image: Picture | None = None,
         exact_background: bool = False,
         inversion: Inversion | None = None,
-        generator: torch.Generator | int | None = None,
+        generator: Generator | None = None,
         rows: int = ROWS,
         output_type: str = "pil",
         return_dict: bool = True,

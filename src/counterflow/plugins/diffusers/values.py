@@ -15,9 +15,11 @@ from counterflow.edit.checks import check_seed
 from counterflow.errors import InputError
 from counterflow.kinds import Choice
 
-Picture = Image.Image | np.ndarray | Tensor
+Picture = Image.Image | np.ndarray | Tensor | Sequence[Any]
 """PIL, an array `[height, width, 3]` or a tensor `[3, height, width]`, both in 0..1; the last two
-may have a leading dimension of 1."""
+may have a leading dimension of 1, and each may be the only one of a list."""
+Generator = torch.Generator | Sequence[torch.Generator] | int
+"""A generator, which may be the only one of a list, or a seed."""
 
 OUTPUTS = Choice("pil", "np", "pt", "latent")
 
@@ -58,24 +60,24 @@ def to_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
     return inside
 
 
-def seed_of(generator: torch.Generator | int | None) -> int:
+def seed_of(generator: Generator | None) -> int:
     """The seed of an edit.
 
     That of a generator that has drawn nothing yet, else a number drawn from it; either way the
     generator moves on, so that the next call differs. Without one a seed is drawn from torch's own.
+    Raises InputError for several generators and for what is no seed.
     """
-    if isinstance(generator, list | tuple):
-        raise InputError("give one generator: all edits of a picture share its noise")
-    if not isinstance(generator, torch.Generator | None):
-        check_seed(generator)
-        return generator
-    if generator is None:
+    given: Any = _one("generator", generator)
+    if given is None:
         return int(torch.randint(2**63 - 1, ()))
-    seed = generator.initial_seed()
-    unused = torch.Generator(generator.device).manual_seed(seed).get_state()
-    fresh = torch.equal(generator.get_state(), unused)
-    drawn = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
+    if not isinstance(given, torch.Generator):
+        check_seed(given)
+        return int(given)
+    seed = given.initial_seed()
     check_seed(seed)
+    unused = torch.Generator(given.device).manual_seed(seed).get_state()
+    fresh = torch.equal(given.get_state(), unused)
+    drawn = int(torch.randint(2**63 - 1, (), generator=given, device=given.device))
     return seed if fresh else drawn
 
 
@@ -98,7 +100,7 @@ def _one(name: str, value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     if len(value) != 1:
-        raise InputError(f"give one {name}; for several pictures call once for each")
+        raise InputError(f"give one {name}; several pictures take a call each")
     return value[0]
 
 
