@@ -19,7 +19,7 @@ from counterflow.backbones.opening import load_adapter
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError, ModelError
 from counterflow.plugins.diffusers import CounterflowPipeline, edit_blocks, pipeline, write_blocks
-from counterflow.plugins.diffusers.values import seed_of
+from counterflow.plugins.values import seed_of
 from counterflow.toybox.render import render
 from tiny import TINY
 from tools import SCENE, SOURCE, TARGETS, hooks
@@ -208,7 +208,7 @@ def test_arguments_have_diffusers_names() -> None:
         ({"strength": 0.5}, "no setting strength"),
         ({"exact_background": True}, "needs a mask"),
         ({"mask_image": Image.new("L", PICTURE.size)}, "nothing is inside"),
-        ({"mask_image": Image.new("L", (8, 8), 255)}, "at the picture's size"),
+        ({"mask_image": Image.new("L", (8, 8), 255)}, "draw it at the picture"),
         ({"generator": [seeded(1), seeded(2)]}, "give one generator"),
         ({"generator": -1}, "seed is a whole number"),
         ({"rows": 0}, "rows is 1 or more"),

@@ -32,7 +32,7 @@ from counterflow.edit.inversion import Inversion
 from counterflow.methods.registry import DEFAULT
 from counterflow.methods.run import ROWS
 from counterflow.plugins.diffusers.pipeline import CounterflowPipeline, edit_class, find
-from counterflow.plugins.diffusers.values import Picture, seed_of
+from counterflow.plugins.values import Picture, seed_of
 from counterflow.writing import save_bytes_atomically
 
 SHARED = [

@@ -34,7 +34,7 @@ from counterflow.flow import Latent, Step
 from counterflow.methods.base import Method
 from counterflow.methods.registry import DEFAULT
 from counterflow.methods.run import ROWS, Watch
-from counterflow.plugins.diffusers.values import (
+from counterflow.plugins.values import (
     OUTPUTS,
     Generator,
     Picture,

@@ -1,4 +1,4 @@
-"""Pictures, masks and seeds as diffusers' callers give them, in the forms that the editor takes."""
+"""Pictures, masks and seeds as other programs hold them, in the forms that the editor takes."""
 
 from __future__ import annotations
 
@@ -39,24 +39,25 @@ def to_picture(image: Any) -> Image.Image:
     return images.from_array(values * 2 - 1)
 
 
-def to_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
+def to_mask(mask: Any, size: tuple[int, int], name: str = "mask_image") -> np.ndarray:
     """A mask as bool `[height, width]` for a picture of `size`: half white or more is inside.
 
     PIL, or an array or tensor `[height, width]` in 0..1, with leading dimensions of 1. Raises
-    InputError for another form or size, for several masks, and for one with nothing inside.
+    InputError, with the mask's `name`, for another form or size, for several masks, and for one
+    with nothing inside.
     """
-    mask = _one("mask_image", mask)
+    mask = _one(name, mask)
     if isinstance(mask, Image.Image):
         inside = np.asarray(mask.convert("L")) >= 128
     else:
-        inside = _numbers("mask_image", mask, 2) >= 0.5
+        inside = _numbers(name, mask, 2) >= 0.5
+    if not inside.any():
+        raise InputError(f"nothing is inside {name}: draw the inside white, or leave it out")
     if inside.shape != size[::-1]:
         raise InputError(
-            f"mask_image is {inside.shape[::-1]} pixels, but the picture is {size}; draw the mask "
-            "at the picture's size"
+            f"{name} is {inside.shape[::-1]} pixels, but the picture is {size}; draw it at the "
+            "picture's size"
         )
-    if not inside.any():
-        raise InputError("nothing is inside mask_image: draw the inside white, or leave it out")
     return inside
 
 
@@ -91,8 +92,13 @@ def to_output(pictures: Sequence[Image.Image], latents: Tensor, output_type: str
         return list(pictures)
     if output_type == "latent":
         return latents
-    values = np.stack([np.asarray(each, np.float32) for each in pictures]) / 255
+    values = to_array(pictures)
     return values if output_type == "np" else torch.from_numpy(values).permute(0, 3, 1, 2)
+
+
+def to_array(pictures: Sequence[Image.Image]) -> np.ndarray:
+    """Pictures of one size as float32 `[n, height, width, 3]` in 0..1."""
+    return np.stack([np.asarray(each.convert("RGB"), np.float32) for each in pictures]) / 255
 
 
 def _one(name: str, value: Any) -> Any:
