@@ -125,6 +125,18 @@ def test_a_pipeline_in_memory(folder: Path, plain: torch.Tensor) -> None:
     assert editor.backbone.identity == "StableDiffusion3Pipeline@memory"
 
 
+def test_options_that_would_be_ignored_are_refused(folder: Path, tiny: Any) -> None:
+    """Of a pipeline in memory all but `negative`, of a record all."""
+    for load in (Editor.load, load_backbone):
+        with pytest.raises(InputError, match="leave out 'cpu', cast, dtype"):
+            load(tiny.pipeline, "cpu", dtype="float16", cast=True)
+        with pytest.raises(InputError, match="a Loading says all of it: leave out negative"):
+            load(Loading(str(folder)), negative="a dog")
+    negative = Editor.load(tiny.pipeline, negative="a dog").negative
+    assert negative.prompt == Editor.load(Loading(str(folder), negative="a dog")).negative.prompt
+    assert negative.prompt == "a dog"
+
+
 # What saves memory
 
 

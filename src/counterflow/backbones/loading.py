@@ -5,7 +5,7 @@ Nothing here imports torch: all of it is checked before a model loads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,24 @@ class Loading:
         known = {each.name for each in fields(cls)}
         given = {name: value for name, value in data.items() if name in known}
         return cls(**given | {"lora": tuple(given.get("lora", ()))})
+
+
+def choice(model: Any, given: Sequence[Any], options: Mapping[str, Any]) -> Loading | None:
+    """How a model is opened; None for a pipeline in memory.
+
+    `model` is a name, with `given` and `options` as the further fields of `Loading`; a `Loading`;
+    or a pipeline. Raises InputError for options that would be ignored: all of those of a `Loading`,
+    and of a pipeline all but `negative`.
+    """
+    if isinstance(model, str):
+        return Loading(model, *given, **options)
+    ready = isinstance(model, Loading)
+    ignored = sorted(set(options) - (set() if ready else {"negative"}))
+    if given or ignored:
+        what = "a Loading says all of it" if ready else "a pipeline in memory is taken as it is"
+        named = ", ".join([*map(repr, given), *ignored])
+        raise InputError(f"{what}: leave out {named}, or set it there")
+    return model if isinstance(model, Loading) else None
 
 
 def check_file(what: str, path: Path, *suffixes: str) -> None:

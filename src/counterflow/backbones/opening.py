@@ -16,7 +16,7 @@ import torch
 from counterflow.backbones.base import Backbone
 from counterflow.backbones.families import UNUSED
 from counterflow.backbones.identity import identify
-from counterflow.backbones.loading import Loading
+from counterflow.backbones.loading import Loading, choice
 from counterflow.backbones.memory import place
 from counterflow.backbones.registry import adapter_of, known_words, local_folder, repository
 from counterflow.errors import CounterflowError, InputError, ModelError
@@ -26,14 +26,14 @@ def load_backbone(model: Any = "toybox", *given: Any, **options: Any) -> Backbon
     """Load a model and wrap it in its adapter.
 
     `model` is a name, with `given` and `options` as the further fields of `Loading`; a `Loading`;
-    or a pipeline in memory, which is taken as it is. Only safetensors and GGUF are read and no
-    remote code is run. Warns (UserWarning) of a model that was distilled for few steps. Raises
-    ModelError if the model cannot be opened, does not fit or cannot be compiled here, and
+    or a pipeline in memory, which is taken as it is, without options. Only safetensors and GGUF are
+    read and no remote code is run. Warns (UserWarning) of a model that was distilled for few steps.
+    Raises ModelError if the model cannot be opened, does not fit or cannot be compiled here, and
     InputError for a wrong value.
     """
-    if not isinstance(model, str | Loading):
+    how = choice(model, given, options)
+    if how is None:
         return load_adapter(model, f"{type(model).__name__}@memory")
-    how = model if isinstance(model, Loading) else Loading(model, *given, **options)
     how.check()
     return _opened(how)
 
@@ -56,7 +56,7 @@ def _opened(how: Loading) -> Backbone:
     kind = how.dtype or ("float32" if device.partition(":")[0] == "cpu" else "bfloat16")
     dtype = getattr(torch, kind)
     folder, identity = local_folder(how.model), identify(how)
-    with _quiet(), _refusing(how.model):
+    with _quiet(), refusing(how.model):
         if folder is not None:
             where: str = str(folder)
             options: dict[str, Any] = {"local_files_only": True}
@@ -145,7 +145,7 @@ def _check_device(device: str) -> None:
 
 
 @contextmanager
-def _refusing(where: str) -> Iterator[None]:
+def refusing(where: str) -> Iterator[None]:
     """Turn any exception of a loader into a ModelError of one line."""
     try:
         yield

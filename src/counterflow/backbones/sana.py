@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from diffusers import SanaPipeline
 from torch import nn
 
 from counterflow.backbones import mmdit
@@ -40,7 +41,7 @@ class Sana(PipelineAdapter):
         self.multiple = self.factor * int(config.patch_size)
         self.area = (int(config.sample_size) * self.factor) ** 2
         self.length = min(LENGTH, int(pipeline.tokenizer.model_max_length))
-        asked = inspect.signature(pipeline.__call__).parameters["complex_human_instruction"]
+        asked = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"]
         self.instruction: list[str] = asked.default
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ from counterflow.errors import InputError, NumericsError
 from counterflow.flow import Latent
 from counterflow.methods import base
 from counterflow.methods.base import Method
-from counterflow.methods.run import Run
+from counterflow.methods.run import Run, Watch
 from counterflow.progress import Progress
 from counterflow.solvers import trajectory as loops
 from counterflow.solvers.trajectory import Trajectory
@@ -83,6 +83,7 @@ class Editor(Generator):
         noise: Latent | None = None,
         seed: int = 0,
         progress: Progress | None = None,
+        watch: Watch | None = None,
         **settings: Any,
     ) -> list[Edit]:
         """Make the pictures that the target prompts describe, all in one batch.
@@ -93,8 +94,8 @@ class Editor(Generator):
         autoencoder, or with `exact_background` the picture's. Between 0 and 1 latents change
         freely and pixels are mixed. `noise` `[1, c, h, w]` starts the targets elsewhere
         than the source: another scene, to which the text control alone carries the source's
-        subject. `seed` seeds the noise of methods that draw any. What is known of the source from
-        earlier edits of this inversion is not computed again.
+        subject. `seed` seeds the noise of methods that draw any. `watch` sees the targets' latents
+        after each step. What is known of the source from earlier edits is not computed again.
         """
         how = fitting(method, settings, inversion, noise)
         how.check_model(self.backbone)
@@ -104,9 +105,8 @@ class Editor(Generator):
         for target in targets:
             how.check_prompts(inversion.prompt, target)
         check_mask(how, mask is not None)
-        prompts = [self.embed(target) for target in targets]
-        run = self._run("editing", inversion, how, prompts, seed, progress)
-        run.begin = noise
+        run = self._run("editing", inversion, how, [*map(self.embed, targets)], seed, progress)
+        run.begin, run.watch = noise, watch
         if mask is not None:
             mask = pictures.checked(mask, inversion.picture.size)
             run.mask = pictures.cells(mask, inversion.image)

@@ -66,16 +66,19 @@ class Generator:
 
     @classmethod
     def load(cls: type[G], model: Any = "toybox", *given: Any, **options: Any) -> G:
-        """Load a model; arguments, options and errors are those of `load_backbone`."""
+        """Load a model; arguments, options and errors are those of `load_backbone`.
+
+        A pipeline in memory may come with `negative`.
+        """
+        from counterflow.backbones.loading import choice
         from counterflow.backbones.opening import load_backbone
 
-        if isinstance(model, str):
-            model = Loading(model, *given, **options)
-        negative = model.negative if isinstance(model, Loading) else options.get("negative", "")
-        editor = cls(load_backbone(model), negative=negative)
-        if isinstance(model, Loading):
+        how = choice(model, given, options)
+        negative = options.get("negative", "") if how is None else how.negative
+        editor = cls(load_backbone(how or model), negative=negative)
+        if how is not None:
             device, dtype = str(editor.backbone.device), str(editor.backbone.dtype)
-            editor.loading = replace(model, device=device, dtype=dtype.removeprefix("torch."))
+            editor.loading = replace(how, device=device, dtype=dtype.removeprefix("torch."))
         return editor
 
     def generate(

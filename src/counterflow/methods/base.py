@@ -173,5 +173,6 @@ def walk(method: Method, run: Run, known: Any) -> Iterator[Latent]:
         x, state = method.step(run, known, x, state, step)
         if run.mask is not None:
             x = blend(x, method.outside(run, known, state, k + 1), run.mask)
-        yield finite(x, step)
+        x = finite(run.watched(x, step), step)
+        yield x
         run.done(step)

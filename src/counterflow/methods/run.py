@@ -25,6 +25,10 @@ from counterflow.solvers.trajectory import Trajectory
 ROWS = 8
 """Most samples in one forward, unless the editor is told otherwise."""
 
+Watch = Callable[[Latent, Step], Latent | None]
+"""Called after each step of an edit with the targets' latents; what it returns, unless None, takes
+their place."""
+
 
 @dataclass
 class Run:
@@ -50,6 +54,7 @@ class Run:
     expected: int = 0
     """Steps that will be made in all."""
     progress: Progress | None = None
+    watch: Watch | None = None
     forwards: int = 0
     """Evaluations of the network on single samples, so far."""
     own: int = 0
@@ -226,6 +231,11 @@ class Run:
             yield
         finally:
             self.grid = before
+
+    def watched(self, x: Latent, step: Step) -> Latent:
+        """The targets' latents after a step, or what `watch` puts in their place."""
+        changed = None if self.watch is None else self.watch(x, step)
+        return x if changed is None else changed
 
     def done(self, step: Step) -> None:
         """Report that a step is made; features that did not fit their budget go."""

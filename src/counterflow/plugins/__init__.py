@@ -1,0 +1,1 @@
+"""Counterflow inside diffusers and ComfyUI. Nothing else in the package imports this."""
