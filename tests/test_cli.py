@@ -202,7 +202,7 @@ def test_bad_files(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
     Image.new("L", (64, 64), 255).save(tmp_path / "mask.png")
     args = edit_args(picture, model, out, "--mask", tmp_path / "mask.png")
     refused(run(*args), 2, "mask.png")
-    refused(run(*edit_args(picture, model, tmp_path / "edit.jpg")), 2, ".png")
+    refused(run(*edit_args(picture, model, tmp_path / "edit.gif")), 2, ".png, .jpg")
     refused(run(*edit_args(picture, model, picture / "edit.png")), 2, "folder")
     assert not out.exists()
 

@@ -143,16 +143,17 @@ def _plan(
     from counterflow.edit.plan import Plan
     from counterflow.edit.record import IN_PYTHON, NO_FILE
 
-    command, model = settings["command"], ModelChoice.from_record(settings)
+    command = settings["command"]
+    if command not in ("edit", "reconstruct", "generate"):
+        why = " (a turn, given noise, a soft mask or a model in memory)"
+        more = why if command == IN_PYTHON else ""
+        raise InputError(f"{carrier} was made by {command!r}, which cannot be replayed{more}")
+    model = ModelChoice.from_record(settings)
     if command == "generate":
         check_distinct([output], [carrier])
         generation = Generation.from_record(settings, model)
         generation.check()
         return lambda progress: (generation.run(progress)[0], generation.record())
-    if command not in ("edit", "reconstruct"):
-        why = " (a turn, given noise, a soft mask or a model in memory)"
-        more = why if command == IN_PYTHON else ""
-        raise InputError(f"{carrier} was made by {command!r}, which cannot be replayed{more}")
     for name, given in (("image", image), ("mask", mask)):
         if settings[name] == NO_FILE and given is None:
             raise InputError(f"no file is known of the {name} of {carrier}: give it with --{name}")
