@@ -141,7 +141,7 @@ def _plan(
     from counterflow.edit.generation import Generation
     from counterflow.edit.job import Job, ModelChoice
     from counterflow.edit.plan import Plan
-    from counterflow.edit.record import IN_PYTHON, NO_FILE
+    from counterflow.edit.origin import IN_PYTHON, NO_FILE
 
     command = settings["command"]
     if command not in ("edit", "reconstruct", "generate"):

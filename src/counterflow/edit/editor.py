@@ -21,7 +21,7 @@ from counterflow.edit import masks, pictures, store
 from counterflow.edit.checks import check_mask, check_seed, chosen, fitting
 from counterflow.edit.generator import Generator
 from counterflow.edit.inversion import Inversion
-from counterflow.edit.record import origin_of
+from counterflow.edit.origin import origin_of
 from counterflow.edit.result import Edit, Reconstruction, edits
 from counterflow.errors import InputError, NumericsError
 from counterflow.flow import Latent

@@ -8,7 +8,7 @@ from PIL import Image
 
 from counterflow.backbones.base import Conditioning
 from counterflow.controls.features import Features
-from counterflow.edit.record import Origin
+from counterflow.edit.origin import Origin
 from counterflow.flow import Latent
 from counterflow.methods.base import Method
 from counterflow.solvers.trajectory import Trajectory

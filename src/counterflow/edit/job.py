@@ -15,7 +15,7 @@ from counterflow.backbones.loading import Loading
 from counterflow.edit.checks import adopted, check_fits, check_seed
 from counterflow.edit.legacy import ftedit_settings
 from counterflow.edit.masks import PIXELS, feather, grow
-from counterflow.edit.record import digest, record
+from counterflow.edit.origin import digest, record
 from counterflow.errors import InputError
 from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Method
@@ -210,7 +210,7 @@ class Job:
         return feather(grown, self.mask_feather) if self.mask_feather else grown
 
     def record(self, command: str, output: Path | None, **more: Any) -> dict[str, Any]:
-        """The settings for the file `output`; other files are told as `edit.record` does."""
+        """The settings for the file `output`; other files are told as `edit.origin.record` does."""
         return record(
             command,
             output,

@@ -16,7 +16,7 @@ from counterflow.backbones.loading import Loading
 from counterflow.carriers import QUALITY
 from counterflow.controls.align import changed_words
 from counterflow.edit.inversion import Inversion
-from counterflow.edit.record import IN_PYTHON, NO_FILE, digest, near, record
+from counterflow.edit.origin import IN_PYTHON, NO_FILE, digest, near, record
 from counterflow.flow import Latent
 from counterflow.images import save
 from counterflow.methods.base import Method
