@@ -41,9 +41,15 @@ def sentence_input(name: str, help: str) -> Any:
 
 
 def seed_input() -> Any:
-    """The seed of all noise. It stays as it is from run to run: most methods draw none."""
-    help = "Seed of the noise of methods that draw any."
-    return io.Int.Input("seed", default=0, min=SEED.low, max=SEED.high, tooltip=help)
+    """The seed of all noise. It stays from run to run, for most methods draw none."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=SEED.low,
+        max=SEED.high,
+        control_after_generate=False,
+        tooltip="Seed of the noise of methods that draw any.",
+    )
 
 
 def mask_inputs() -> list[Any]:
