@@ -13,7 +13,7 @@ STARTED := $(VENV)/.installing
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 PYTHON ?=
 
-.PHONY: help demo test faults audit format clean
+.PHONY: help demo test faults fuzz audit format clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -34,13 +34,19 @@ faults: $(INSTALLED) ## Kill, starve and poison batches, for half an hour
 audit: $(INSTALLED) ## Look for known advisories of the dependencies
 	.ci/audit
 
+SECONDS := 60
+
+fuzz: $(INSTALLED) ## Fuzz every reader of foreign files, for SECONDS each (60)
+	$(PIP) -q -c constraints.txt -e '.[dev,fuzz]'
+	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
+
 format: $(INSTALLED) ## Format the code and put right what ruff can
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
 clean: ## Remove caches and builds (the environment stays: rm -r .venv)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests fuzz -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The torch of the constraints is asked for alone and first: so asked, pip takes a CPU build where
 # one is on offer. An installation that was begun and not finished is thrown away and begun anew.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from abc import ABC
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,7 +80,7 @@ class ComfyNode:
         return schema
 
 
-class ComfyExtension(ABC):
+class ComfyExtension:
     async def on_load(self) -> None:
         """Called once."""
 
@@ -142,7 +141,8 @@ def installed() -> Iterator[dict[str, ModuleType]]:
     try:
         yield modules
     finally:
-        for name in [*names, *(n for n in sys.modules if n.startswith("counterflow.plugins.comfy"))]:
+        ours = [n for n in sys.modules if n.startswith("counterflow.plugins.comfy")]
+        for name in [*names, *ours]:
             sys.modules.pop(name, None)
         sys.modules.update({n: before[n] for n in names if n in before})
 

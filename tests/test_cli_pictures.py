@@ -54,9 +54,9 @@ def test_from_standard_input_to_standard_output(
     told = read_settings(made)
     assert told["image"] == "-"
     assert told | {"image": "picture.png"} == read_settings(file) | {"image": "picture.png"}
-    refused(_texts(piped(made, "replay", "-")), 2, "give -o")
-    refused(_texts(piped(made, "replay", "-", "-o", "-")), 2, "--image")
-    code, again, err = piped(made, "replay", "-", "--image", picture, "-o", "-")
+    refused(_texts(piped(made, "replay", "--model", model, "-")), 2, "give -o")
+    refused(_texts(piped(made, "replay", "--model", model, "-", "-o", "-")), 2, "--image")
+    code, again, err = piped(made, "replay", "--model", model, "-", "--image", picture, "-o", "-")
     assert code == 0 and "the same picture" in err
     assert np.array_equal(pixels(again), pixels(made))
 
@@ -114,12 +114,12 @@ def test_lossy_files_are_replayed(
     out = tmp_path / f"made{suffix}"
     assert run(*edit_args(picture, model, out, "--quality", "60"))[0] == 0
     assert read_settings(out)["quality"] == 60
-    code, text, _ = run("replay", out)
+    code, text, _ = run("replay", "--model", model, out)
     again = tmp_path / f"made.replay{suffix}"
     assert code == 0 and f"{again}: the same picture, as" in text and "quality 60" in text
     assert read_settings(again) == read_settings(out)
     assert np.array_equal(pixels(again), pixels(out))
-    code, text, _ = run("replay", out, "-o", tmp_path / "whole.png", "--json")
+    code, text, _ = run("replay", "--model", model, out, "-o", tmp_path / "whole.png", "--json")
     assert json.loads(text)["largest_difference"] == 0
     assert not np.array_equal(pixels(tmp_path / "whole.png"), pixels(out))
     refused(run(*edit_args(picture, model, out, "--quality", "0")), 2, "--quality")
@@ -150,7 +150,10 @@ def test_a_found_mask_is_kept(picture: Path, model: str, run: Run, tmp_path: Pat
     for path in (out, given):
         told = read_settings(path)
         assert (told["mask_grow"], told["mask_feather"]) == (3, 6)
-        assert json.loads(run("replay", path, "--json")[1])["largest_difference"] == 0
+        assert (
+            json.loads(run("replay", "--model", model, path, "--json")[1])["largest_difference"]
+            == 0
+        )
     outside = feather(grow(found, 3), 6) == 0
     assert np.array_equal(pixels(out)[outside], pixels(picture)[outside])
     some = ["--target", "a dog", "--mask", "auto", "--save-mask", tmp_path / "m{n}.png"]
@@ -194,7 +197,7 @@ def test_an_edit_of_python_is_saved_and_replayed(
         assert {k: v for k, v in theirs.items() if told.get(k, v) != v} == (
             {"inversion_seed": 3, "image": "picture.png"} if "/" in name else {"inversion_seed": 3}
         )
-        code, text, _ = run("replay", out, "--json")
+        code, text, _ = run("replay", "--model", model, out, "--json")
         assert code == 0 and json.loads(text)["largest_difference"] == 0
 
 
@@ -207,16 +210,20 @@ def test_an_edit_of_pictures_in_memory(picture: Path, model: str, run: Run, tmp_
     Image.fromarray(mask).save(drawn)
     inversion = editor.invert(Image.open(picture), PROMPT, "ode", steps=3)
     editor.edit(inversion, TARGET, mask=mask, exact_background=True).save(out)
-    refused(run("replay", out), 2, "--image")
-    refused(run("replay", out, "--image", picture), 2, "--mask")
+    refused(run("replay", "--model", model, out), 2, "--image")
+    refused(run("replay", "--model", model, out, "--image", picture), 2, "--mask")
     copy = tmp_path / "other.bmp"
     Image.open(picture).save(copy)
-    code, text, _ = run("replay", out, "--image", copy, "--mask", drawn, "--json")
+    code, text, _ = run("replay", "--model", model, out, "--image", copy, "--mask", drawn, "--json")
     assert code == 0 and json.loads(text)["largest_difference"] == 0
     Image.open(picture).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(copy)
-    refused(run("replay", out, "--image", copy, "--mask", drawn), 2, "not the image")
+    refused(
+        run("replay", "--model", model, out, "--image", copy, "--mask", drawn), 2, "not the image"
+    )
     Image.fromarray(~mask).save(drawn)
-    refused(run("replay", out, "--image", picture, "--mask", drawn), 2, "not the mask")
+    refused(
+        run("replay", "--model", model, out, "--image", picture, "--mask", drawn), 2, "not the mask"
+    )
 
 
 def test_an_edit_that_no_file_can_begin_is_saved_but_not_replayed(
@@ -237,7 +244,7 @@ def test_an_edit_that_no_file_can_begin_is_saved_but_not_replayed(
         each.save(tmp_path / "a.png")
         told = read_settings(tmp_path / "a.png")
         assert told["target"] == each.target and told["identity"]
-        refused(run("replay", tmp_path / "a.png"), 2, "cannot be replayed", why)
+        refused(run("replay", "--model", model, tmp_path / "a.png"), 2, "cannot be replayed", why)
 
 
 def test_what_is_unknown_is_told_once(picture: Path, run: Run, tmp_path: Path) -> None:

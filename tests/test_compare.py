@@ -49,7 +49,7 @@ def test_a_comparison_is_each_methods_own_edit(
         beside = folder / f"{each['name']}.png"
         assert np.array_equal(np.asarray(Image.open(alone)), np.asarray(Image.open(beside)))
         assert each["settings"]["steps"] == 4 and each["PSNR"] > 0
-        assert run("replay", beside, "-o", tmp_path / "again.png")[0] == 0
+        assert run("replay", beside, "-o", tmp_path / "again.png", "--model", model)[0] == 0
     assert Image.open(grid).width > 3 * 200
 
 

@@ -28,6 +28,7 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.fault("F3")
 def test_a_byte_in_the_middle_matters(model: Path) -> None:
     """The size and both ends of the file stay as they were."""
     before, path = fingerprint(model), model / "transformer" / "weights.safetensors"

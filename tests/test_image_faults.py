@@ -23,6 +23,7 @@ from image_files import (
 # Files that are not one sound picture
 
 
+@pytest.mark.fault("10")
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_animation_gives_its_first_frame_and_warns(put, kind):
     first, second = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
@@ -39,6 +40,7 @@ def test_a_telephones_mpo_is_not_an_animation(put):
         assert images.load(path).size == (24, 32)
 
 
+@pytest.mark.fault("3")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
 @pytest.mark.parametrize("kept", [0.02, 0.6])
 def test_truncated(put, kind, kept):
@@ -66,6 +68,7 @@ def test_any_damage_is_read_or_refused(tmp_path_factory, kind, data):
             assert str(path) in str(error)
 
 
+@pytest.mark.fault("4")
 @pytest.mark.parametrize("read", [images.load, images.read_settings])
 def test_what_is_not_a_file(folder, put, read):
     os.mkfifo(folder / "pipe.png")
@@ -106,11 +109,13 @@ FOREIGN = {
 }
 
 
+@pytest.mark.fault("2")
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_other_formats_under_a_pictures_name(put, kind):
     refused(put("a.png", FOREIGN[kind]), "not one of PNG")
 
 
+@pytest.mark.fault("1")
 @pytest.mark.parametrize("size", [(30_000, 30_000), (10_000, 10_000), (8_000, 8_001)])
 def test_too_many_pixels_are_refused_by_the_header(put, size):
     path = put("huge.png", png(*size, 8, 2, bytes(100)))
@@ -123,6 +128,7 @@ def test_too_many_pixels_are_refused_by_the_header(put, size):
     assert time.monotonic() - start < 1
 
 
+@pytest.mark.fault("11")
 @pytest.mark.parametrize("size", [(1, 1), (8000, 16), (16, 8000), (15, 40), (16, 129)])
 def test_shapes_no_model_works_at(put, size):
     refused(put("a.png", encoded(Image.new("L", size))), f"{size[0]}x{size[1]}", "16", "8:1")
@@ -133,6 +139,7 @@ def test_least_shapes_and_odd_ones_are_read(put, size):
     assert images.load(put("a.png", encoded(Image.new("L", size)))).size == size
 
 
+@pytest.mark.fault("12")
 def test_oversize_metadata(put):
     big = b"x" * 2_000_000
     image, rows = picture(), (b"\0" + bytes(60)) * 20

@@ -30,6 +30,7 @@ def test_plain_pictures_of_every_format(put):
         assert (image.mode, image.size) == ("RGB", (24, 32))
 
 
+@pytest.mark.fault("8")
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_grey_of_16_bits_is_scaled(put, kind):
     levels = np.linspace(0, 65535, 24 * 32).round().astype(np.uint16).reshape(32, 24)
@@ -66,6 +67,7 @@ def test_transparent_grey_of_16_bits_is_flattened(put):
     assert (pixels[8:12] == 4).all()
 
 
+@pytest.mark.fault("7")
 def test_cmyk_jpeg(put):
     red = encoded(Image.new("CMYK", (20, 20), (0, 255, 255, 0)), "JPEG", quality=95)
     image = images.load(put("a.jpg", red))
@@ -73,6 +75,7 @@ def test_cmyk_jpeg(put):
     assert np.abs(np.asarray(image, int) - [255, 0, 0]).max() <= 3
 
 
+@pytest.mark.fault("7")
 def test_embedded_profile_is_converted_and_dropped(put, folder):
     image = Image.new("RGB", (20, 20), (230, 20, 20))
     path = put("a.png", encoded(image, icc_profile=swapped_profile()))
@@ -115,6 +118,7 @@ def test_broken_profiles_only_warn(put):
         assert image.mode == "RGB"
 
 
+@pytest.mark.fault("9")
 def test_transparency_is_flattened_on_white(put):
     clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     clear.paste((10, 20, 30, 255), (0, 0, 20, 10))
@@ -138,6 +142,7 @@ def test_transparency_is_flattened_on_white(put):
 # Orientation
 
 
+@pytest.mark.fault("5")
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(10))
 def test_orientation_is_applied_once(put, kind, orientation):
@@ -165,6 +170,7 @@ def test_orientation_in_xmp(put, kind):
     assert np.array_equal(np.asarray(loaded), np.rot90(np.asarray(picture()), -1))
 
 
+@pytest.mark.fault("5")
 def test_mask_is_aligned_with_an_upturned_picture(put):
     scene = Image.new("RGB", (24, 32))
     scene.paste("white", (2, 3, 9, 12))
@@ -178,6 +184,7 @@ def test_mask_is_aligned_with_an_upturned_picture(put):
     assert np.array_equal(images.load_mask(drawn, upright.size), mask)
 
 
+@pytest.mark.fault("6")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize(
     "block", [b"Exif\0\0garbage!!!!", exif(6)[:20], b"Exif\0\0II*\0\xff\xff\xff\x7f"]
@@ -216,12 +223,14 @@ def test_mask_of_one_bit_and_of_16(put):
         assert np.array_equal(images.load_mask(put("m.png", data), (20, 20)), half)
 
 
+@pytest.mark.fault("13")
 def test_mask_of_another_size_names_both(put):
     path = put("m.png", encoded(Image.new("L", (20, 30))))
     with pytest.raises(InputError, match=r"m\.png.*20x30.*30x20"):
         images.load_mask(path, (30, 20))
 
 
+@pytest.mark.fault("13")
 @pytest.mark.parametrize(("level", "side"), [(0, "outside"), (1, "outside"), (255, "inside")])
 def test_mask_all_on_one_side(put, level, side):
     path = put("m.png", encoded(Image.new("L", (20, 20), level)))

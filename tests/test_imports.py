@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 SHAPES = {f"toybox.{name}" for name in ("board", "scenery", "creature", "things")}
 TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
 GROUND = {"errors", "files", "writing", "progress", "kinds", "settings", "flow", "prompts"}
-GROUND |= {"images", "carriers"}
+GROUND |= {"images", "carriers", "outside"}
 MODELS = {"backbones.families", "backbones.base", "backbones.hooks"}
 BELOW_METHODS = GROUND | MODELS | {"solvers", "controls"}
 BELOW_EDIT = BELOW_METHODS | {"backbones", "methods"}
@@ -35,9 +35,10 @@ ROOMS: dict[str, set[str]] = {
     "flow": {"errors", "kinds"},
     "writing": {"errors"},
     "carriers": {"errors", "kinds"},
-    "images": {"errors", "writing", "carriers"},
+    "images": {"errors", "outside", "writing", "carriers"},
     "metrics": {"errors"},
     "prompts": {"errors"},
+    "outside": {"errors", "prompts"},
     "sheet": {"errors"},
     "toybox.scene": {"errors"},
     "toybox.board": {"errors"},
@@ -64,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
     "bench.files": {"errors"},
     "bench.figures": {"bench.stats"},
     "bench.sets": BELOW_BENCH | {"bench.files"},
-    "bench.results": BELOW_BENCH | {"bench.figures", "bench.files"},
+    "bench.results": BELOW_BENCH | {"bench.figures"},
     "bench.engine": BELOW_BENCH | {"bench.sets"},
     "bench.workers": {"bench.engine", "batch"},
     "bench.run": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.workers", "batch", ""},

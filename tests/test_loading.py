@@ -175,6 +175,7 @@ def test_weights_in_eight_bits(folder: Path, plain: torch.Tensor) -> None:
 # What is refused
 
 
+@pytest.mark.fault("19")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -198,6 +199,7 @@ def test_offloading_needs_a_gpu(folder: Path) -> None:
         load_backbone(str(folder), "cpu", offload="model")
 
 
+@pytest.mark.fault("19")
 def test_an_incomplete_folder(folder: Path, tmp_path: Path) -> None:
     """Files that can hold code do not count."""
     path = tmp_path / "part"
@@ -229,6 +231,7 @@ def refusal(kind: type[Exception]) -> Exception:
     return error
 
 
+@pytest.mark.fault("20")
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -253,6 +256,7 @@ def test_a_revision_is_asked_for_and_recorded(monkeypatch: pytest.MonkeyPatch) -
     assert Loading("owner/name@v1").record()["model"] == "owner/name@v1"
 
 
+@pytest.mark.fault("20", "F23")
 def test_without_a_network_the_answer_comes_soon() -> None:
     began = time.monotonic()
     with pytest.raises(ModelError, match="not on this machine"), warnings.catch_warnings():

@@ -67,26 +67,27 @@ def test_the_summary_is_the_averages_of_what_is_known(results: Path) -> None:
 
 
 SPOILED: list[tuple[str, Any, str]] = [
-    ("bench.json", "{", "cannot be read as JSON"),
-    ("bench.json", [], "must hold a JSON object"),
-    ("bench.json", {"profile": None}, "profile must be a text, not None"),
-    ("bench.json", {"seed": "x"}, "seed must be a whole number"),
-    ("bench.json", {"judge": {"kind": 1.2}}, "judge has an accuracy"),
-    ("bench.json", {"notes": [1]}, "notes is a list of lines"),
+    ("bench.json", "{", "is not JSON"),
+    ("bench.json", [], "must be an object, not []"),
+    ("bench.json", {"profile": None}, "profile must be a valid string, not None"),
+    ("bench.json", {"seed": "x"}, "seed must be a valid integer, not 'x'"),
+    ("bench.json", {"judge": {"kind": 1.2}}, "judge.kind must be less than or equal to 1, not 1.2"),
+    ("bench.json", {"notes": [1]}, "notes[0] must be a valid string, not 1"),
     ("firm/method.json", {"name": "other"}, "the folder is 'firm'"),
-    ("firm/method.json", {"settings": []}, "settings must be an object"),
-    ("firm/method.json", {"method": None}, "method must be a text"),
-    ("firm/method.json", {"compensated": 2}, "compensated must be true, false or null"),
+    ("firm/method.json", {"settings": []}, "settings must be a valid dictionary"),
+    ("firm/method.json", {"method": None}, "lacks method"),
+    ("firm/method.json", {"compensated": 2}, "compensated must be a valid boolean, not 2"),
     ("firm/CASE.json", {"case": "other"}, "case is 'other'"),
     ("firm/CASE.json", {"image": "../../secret.png"}, "or null"),
-    ("firm/CASE.json", {"category": 10}, "none of 0 to 9"),
-    ("firm/CASE.json", {"category": True}, "category must be a text or a whole number"),
+    ("firm/CASE.json", {"category": 10}, "category must be a valid string, not 10"),
+    ("firm/CASE.json", {"category": True}, "category must be a valid string, not True"),
     ("firm/CASE.json", {"figures": {"likes": 1}}, "unknown figure likes"),
     ("firm/CASE.json", {"figures": {"success": 1.5}}, "success is a number from 0 to 1"),
     ("firm/CASE.json", {"figures": {"success": True}}, "success is a number"),
     ("firm/CASE.json", {"figures": {"kept": "inf"}}, "kept is a number"),
-    ("firm/CASE.json", {"figures": {"PSNR": math.nan}}, "PSNR is a number"),
-    ("firm/CASE.json", {"figures": {"PSNR": math.inf}}, "PSNR is a number"),
+    ("firm/CASE.json", {"figures": {"PSNR": math.nan}}, "NaN is no number"),
+    ("firm/CASE.json", {"figures": {"PSNR": 10**400}}, "PSNR is a number"),
+    ("firm/CASE.json", {"figures": {"PSNR": math.inf}}, "Infinity is no number"),
 ]
 
 
@@ -123,7 +124,7 @@ def test_an_old_record_is_ftedits(few: Path) -> None:
         "steps": 15, "average_span": [1, 2], "invert_guidance": 1.5, "guidance": 3.0
     }  # fmt: skip
     path.write_text(json.dumps(data | {"edit": []}))
-    with pytest.raises(InputError, match="edit must be an object"):
+    with pytest.raises(InputError, match="edit must be a valid dictionary"):
         read(few)
 
 

@@ -3,6 +3,23 @@
 The command line prints this line without a traceback, and exits with the error's `exit_code`.
 """
 
+import re
+
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def plain(text: str) -> str:
+    """A text as one line that any terminal shows as it is.
+
+    Names of files and prompts may hold line breaks, escapes that colour or retitle a terminal,
+    marks that turn its order round, and halves of letters: the latter three are written out.
+    """
+    return _CONTROL.sub(
+        lambda found: found[0].encode("unicode_escape").decode(), " ".join(text.splitlines())
+    )
+
 
 class CounterflowError(Exception):
     """The base class of all errors that Counterflow raises on purpose."""
@@ -10,8 +27,8 @@ class CounterflowError(Exception):
     exit_code: int = 1
 
     def __init__(self, message: str) -> None:
-        """Store `message` as one line; the name of a file in it may hold line breaks."""
-        super().__init__(" ".join(message.splitlines()))
+        """Store `message` as one plain line."""
+        super().__init__(plain(message))
 
 
 class InputError(CounterflowError):
@@ -24,6 +41,10 @@ class ModelError(CounterflowError):
     """A model that is absent, is incomplete, is not a pipeline or has no adapter."""
 
     exit_code = 3
+
+
+class OutOfMemory(ModelError):
+    """The model does not fit the memory with this picture, not even one sample at a time."""
 
 
 class NumericsError(CounterflowError):

@@ -11,7 +11,6 @@ the result is resized back, so that the output always has the input's own size.
 
 import contextlib
 import io
-import json
 import math
 import stat
 import warnings
@@ -25,6 +24,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from counterflow.carriers import KEY, MAX_TEXT, QUALITY, carried, encode
 from counterflow.errors import CounterflowError, InputError, NumericsError
+from counterflow.outside import parse_json
 from counterflow.writing import save_bytes_atomically
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -102,6 +102,17 @@ def fit(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
     return max(1, round(width * scale)) * multiple, max(1, round(height * scale)) * multiple
 
 
+def fits(size: tuple[int, int], worked: tuple[int, int], multiple: int) -> bool:
+    """Whether a picture of `size` is worked on at `worked` for some area, as `fit` rounds it."""
+    scales = [
+        ((0 if cells == 1 else cells - 0.5) / side, (cells + 0.5) / side)
+        for side, cells in (
+            (side, long / multiple) for side, long in zip(size, worked, strict=True)
+        )
+    ]
+    return max(low for low, _ in scales) <= min(high for _, high in scales) + 1e-12
+
+
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize to `size` by Lanczos; the same image when it has that size already."""
     return image if image.size == tuple(size) else image.resize(size, Image.Resampling.LANCZOS)
@@ -156,8 +167,8 @@ def read_settings(source: str | Path | bytes) -> dict[str, Any]:
     text, name = carried(_read(source, any_shape=True)), _name(source)
     if text is None:
         raise InputError(f"{name}: carries no settings; give a picture that Counterflow saved")
-    with contextlib.suppress(TypeError, ValueError, RecursionError):
-        settings = json.loads(text)
+    with contextlib.suppress(TypeError, InputError):
+        settings = parse_json(text)
         if isinstance(settings, dict):
             return settings
     raise InputError(f"{name}: its settings are not a JSON object; give another picture")

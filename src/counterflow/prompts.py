@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from counterflow.errors import InputError
+
 Kind = Literal["begin", "content", "end", "pad"]
 
 QUOTED = ("'(.*?)'", '"(.*?)"', "‘(.*?)’", "“(.*?)”")  # noqa: RUF001
@@ -40,6 +42,19 @@ class Segment:
     def stop(self) -> int:
         """The row after the last."""
         return self.start + len(self.ids)
+
+
+def check_prompt(name: str, prompt: Any) -> None:
+    """Raise InputError for what is no text, for a blank one, and for a byte that was no text."""
+    if not is_text(prompt):
+        raise InputError(f"{name} is no text that a model can read: {prompt!r:.60}; write it anew")
+    if not prompt.strip():
+        raise InputError(f"{name} is empty: say in a sentence what the picture shows")
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a string that UTF-8 can write; JSON and command lines may have half letters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def words(prompt: str) -> list[str]:

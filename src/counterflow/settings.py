@@ -62,7 +62,8 @@ class Settings:
     def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
         """The settings that `to_dict` wrote, before or after JSON; InputError for another name."""
         cls._known(data)
-        return cls(**{name: tuples(value) for name, value in data.items()})
+        kinds = {each.name: each.kind for each in cls.declared()}
+        return cls(**{name: kinds[name].check(name, tuples(data[name])) for name in data})
 
     def but(self: S, **changes: Any) -> S:
         """The same with some settings changed; InputError for a name or a value there is not."""

@@ -17,6 +17,7 @@ from counterflow.backbones.hub import commit
 from counterflow.backbones.loading import Loading
 from counterflow.backbones.registry import local_folder, repository
 from counterflow.errors import InputError, ModelError
+from counterflow.outside import read_json
 from counterflow.writing import save_bytes_atomically
 
 LENGTH = 12
@@ -46,13 +47,12 @@ def fingerprint(where: Path) -> str:
     known = _remembered()
     fresh: dict[str, str] = {}
     whole = hashlib.sha256()
-    for path in sorted(p for p in where.rglob("*") if p.is_file()) or [where]:
-        try:
-            digest = _digest(path, known, fresh)
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read ({error.strerror})") from None
-        name = path.relative_to(where).as_posix()
-        whole.update(f"{name} {digest}\n".encode())
+    try:
+        for path in sorted(p for p in where.rglob("*") if p.is_file()) or [where]:
+            name = os.fsencode(path.relative_to(where).as_posix())
+            whole.update(name + f" {_digest(path, known, fresh)}\n".encode())
+    except OSError as error:
+        raise ModelError(f"{error.filename} cannot be read ({error.strerror})") from None
     if fresh:
         with contextlib.suppress(InputError):  # it is only slower where nothing can be remembered
             save_bytes_atomically(cache_file(), json.dumps(known | fresh, indent=0).encode())
@@ -78,8 +78,8 @@ def _digest(path: Path, known: Mapping[str, str], fresh: dict[str, str]) -> str:
 
 def _remembered() -> dict[str, str]:
     try:
-        data = json.loads(cache_file().read_text())
-    except (OSError, ValueError):
+        data = read_json(cache_file())
+    except InputError:
         return {}
     fits = isinstance(data, dict) and all(isinstance(each, str) for each in data.values())
     return data if fits else {}

@@ -12,6 +12,7 @@ from typing import Any
 
 from counterflow.backbones.registry import BUNDLED, check_model
 from counterflow.errors import InputError
+from counterflow.prompts import is_text
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -53,6 +54,8 @@ class Loading:
             raise InputError(f"device is cpu, cuda, cuda:N, mps or xpu, not {self.device!r}")
         if self.offload is not None and self.offload not in OFFLOADS:
             raise InputError(f"offload is one of {', '.join(OFFLOADS)}, not {self.offload!r}")
+        if not is_text(self.negative):
+            raise InputError(f"negative is no text that a model can read: {self.negative!r:.60}")
         if self.compile and (self.offload or self.cast):
             raise InputError("a compiled model is neither offloaded nor cast: choose one")
         if (own := self.weights_file()) is not None:
@@ -81,7 +84,7 @@ class Loading:
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any]) -> Loading:
-        """What `record` wrote, among other facts."""
+        """What `record` wrote, checked, among other facts."""
         known = {each.name for each in fields(cls)}
         given = {name: value for name, value in data.items() if name in known}
         return cls(**given | {"lora": tuple(given.get("lora", ()))})
@@ -112,7 +115,11 @@ def check_file(what: str, path: Path, *suffixes: str) -> None:
             f"{path} is no file of {what} that is read: give one in {' or '.join(suffixes)}; "
             "others (.ckpt, .pt, .bin) can hold code"
         )
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # no leave to look there
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    if not there:
         raise InputError(f"{path}, a file of {what}, is not there")
 
 

@@ -15,6 +15,7 @@ import torch
 
 from counterflow.backbones.base import Backbone
 from counterflow.backbones.families import UNUSED
+from counterflow.backbones.hub import is_here
 from counterflow.backbones.identity import identify
 from counterflow.backbones.loading import Loading, choice
 from counterflow.backbones.memory import place
@@ -62,12 +63,13 @@ def _opened(how: Loading) -> Backbone:
             options: dict[str, Any] = {"local_files_only": True}
         else:
             where, _ = repository(how.model)
-            options = {"revision": identity.rpartition("@")[2].partition("+")[0]}
+            revision = identity.rpartition("@")[2].partition("+")[0]
+            options = {"revision": revision, "local_files_only": is_here(where, revision)}
         pipeline = _pipeline(where, how, dtype, options)
         for n, (path, weight) in enumerate(how.loras()):
             _add_lora(pipeline, path, weight, f"lora{n}")
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline = place(pipeline, how, torch.device(device), dtype)
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline = place(pipeline, how, torch.device(device), dtype)
     adapter = load_adapter(pipeline, identity, None if folder is None else known_words(folder))
     if how.compile:
         from counterflow.backbones.hooks import compile_blocks

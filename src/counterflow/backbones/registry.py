@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from counterflow.backbones.families import ADAPTERS
-from counterflow.errors import ModelError
+from counterflow.errors import InputError, ModelError
 
 BUNDLED = {"toybox": "weights", "toybox-flux": "weights_flux"}
 """The bundled models: in which folder of `counterflow.toybox` each is, with its recipe and log."""
@@ -42,6 +42,10 @@ def cached() -> list[tuple[str, Path]]:
     ]
 
 
+INDEX = "model_index.json"
+"""What makes a folder a diffusers pipeline."""
+
+
 def check_model(model: str) -> None:
     """Check a model's name without loading anything (imports no torch).
 
@@ -60,7 +64,7 @@ def check_model(model: str) -> None:
 
 def parts_without_weights(folder: Path) -> list[str]:
     """The networks of a pipeline folder that have no weights in it that are read."""
-    parts = json.loads((folder / "model_index.json").read_text())
+    parts = _index(folder)
     networks = [
         part
         for part, where in parts.items()
@@ -81,26 +85,38 @@ def local_folder(model: str) -> Path | None:
         if not folder.is_dir():
             raise ModelError(f"{model} is not in this installation: there is no {folder}")
         return folder
-    path = Path(model).expanduser()
-    if path.exists():
-        return path
+    try:
+        path = Path(model).expanduser()
+        if path.exists():
+            return path
+    except (OSError, RuntimeError) as error:  # no leave to look there; no home of such a user
+        raise ModelError(f"{model:.99} cannot be looked into ({error}); check the path") from None
     if repository(model)[0].count("/") == 1 and not model.startswith((".", "/", "~")):
         return None
     ours = ", ".join(BUNDLED)
     raise ModelError(
-        f"no model at {model}: give {ours}, a pipeline folder or a repository owner/name"
+        f"no model at {model:.99}: give {ours}, a pipeline folder or a repository owner/name"
     )
 
 
 def pipeline_class(folder: Path) -> str:
     """The pipeline class in a folder's `model_index.json`; ModelError if it cannot be read."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ModelError(f"{folder} is no diffusers pipeline: it has no model_index.json")
+    name = _index(folder).get("_class_name")
+    if not isinstance(name, str):
+        raise ModelError(f"{folder / INDEX} names no pipeline class, but {name!r:.60}")
+    return name
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    from counterflow.outside import read_dict
+
+    index = folder / INDEX
     try:
-        return str(json.loads(index.read_text())["_class_name"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ModelError(f"{index} cannot be read as a pipeline's index: {error}") from None
+        if not index.is_file():
+            raise ModelError(f"{folder} is no diffusers pipeline: it has no {INDEX}")
+        return read_dict(index, most=1 << 20)
+    except (InputError, OSError) as error:
+        raise ModelError(f"{folder} cannot be read as a pipeline: {error}") from None
 
 
 def adapter_of(name: str) -> str:
@@ -118,8 +134,15 @@ def repository(model: str) -> tuple[str, str | None]:
 
 def known_words(folder: Path) -> frozenset[str] | None:
     """The words that a model learned, from its folder's `words.json`; None without that file."""
+    from counterflow.outside import read_json
+
     path = folder / "words.json"
     try:
-        return frozenset(json.loads(path.read_text())) if path.is_file() else None
-    except (ValueError, TypeError, OSError) as error:
+        words = read_json(path) if path.is_file() else None
+    except InputError as error:
         raise ModelError(f"{path} is no list of words: {error}") from None
+    if words is None:
+        return None
+    if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
+        raise ModelError(f"{path} is no list of words")
+    return frozenset(words)

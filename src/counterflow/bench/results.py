@@ -15,14 +15,18 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from counterflow.bench.figures import FIGURES
-from counterflow.bench.files import Reader
 from counterflow.edit.legacy import ftedit_settings
 from counterflow.errors import InputError
+from counterflow.kinds import Number, takes
+from counterflow.outside import Record, Share
 from counterflow.toybox.edits import CATEGORIES
 from counterflow.writing import save_bytes_atomically
 
@@ -124,6 +128,58 @@ def _write(path: Path, data: dict[str, Any]) -> None:
     save_bytes_atomically(path, f"{text}\n".encode())
 
 
+REMEDY = "delete the file and run the benchmark again"
+
+
+class _Facts(Record):
+    """`bench.json`."""
+
+    cases: str
+    seed: int | None = None
+    limit: int | None = None
+    profile: str
+    model: str
+    counterflow: str
+    judge: dict[str, Share] | None = None
+    notes: list[str]
+    device: str | None = None
+    dtype: str | None = None
+    options: dict[str, Any] | None = None
+    uneven: bool = False
+
+
+class _MethodFacts(Record):
+    """`method.json`; of before methods had names of their own, with `invert` and `edit`."""
+
+    name: str
+    title: str
+    paper: str
+    method: str | None = None
+    settings: dict[str, Any] | None = None
+    compensated: bool | None = None
+    invert: dict[str, Any] | None = None
+    edit: dict[str, Any] | None = None
+
+
+def _category(value: Any) -> Any:
+    """A category's name; PIE-Bench's number stands for one, too."""
+    return CATEGORIES.get(value, value) if type(value) is int else value
+
+
+class _ResultFacts(Record):
+    """A result's file. An infinite figure is the text "inf"."""
+
+    case: str
+    category: Annotated[str, BeforeValidator(_category)]
+    source: str
+    target: str
+    image: str | None = None
+    figures: dict[str, Any]
+    error: str | None = None
+    digest: str | None = None
+    picture: str | None = None
+
+
 def read(folder: Path) -> Bench:
     """Everything that a results folder holds, methods and cases by name.
 
@@ -133,26 +189,10 @@ def read(folder: Path) -> Bench:
     check_version(folder)
     if not path.is_file():
         raise InputError(f"{folder} holds no bench.json; give a folder that `bench` wrote")
-    data = Reader(path)
-    notes = data.get("notes", list)
-    if not all(isinstance(note, str) for note in notes):
-        raise data.wrong("notes is a list of lines")
-    bench = Bench(
-        cases=data.get("cases", str),
-        seed=data.maybe("seed", int),
-        limit=data.maybe("limit", int),
-        profile=data.get("profile", str),
-        model=data.get("model", str),
-        counterflow=data.get("counterflow", str),
-        judge=_accuracy(data),
-        notes=tuple(notes),
-        device=data.maybe("device", str),
-        dtype=data.maybe("dtype", str),
-        options=data.maybe("options", dict) or {},
-        uneven=data.data.get("uneven") is True,
-    )
+    facts = _Facts.read(path, REMEDY).model_dump()
     methods = tuple(_method(file) for file in sorted(folder.glob("*/method.json")))
-    return replace(bench, methods=methods)
+    facts |= {"notes": tuple(facts["notes"]), "options": facts["options"] or {}}
+    return Bench(**facts, methods=methods)
 
 
 def check_version(folder: Path) -> None:
@@ -164,60 +204,47 @@ def check_version(folder: Path) -> None:
         )
 
 
-def _accuracy(data: Reader) -> dict[str, float] | None:
-    judge: dict[str, float] | None = data.maybe("judge", dict)
-    if judge is not None and not all(_is_number(v) and 0 <= v <= 1 for v in judge.values()):
-        raise data.wrong("judge has an accuracy from 0 to 1 for each field")
-    return judge
-
-
 def _method(path: Path) -> MethodResults:
-    data = Reader(path)
-    name = data.get("name", str)
-    if name != path.parent.name:
-        raise data.wrong(f"name is {name!r} but the folder is {path.parent.name!r}")
+    facts = _MethodFacts.read(path, REMEDY)
+    if facts.name != path.parent.name:
+        raise _wrong(path, f"name is {facts.name!r} but the folder is {path.parent.name!r}")
+    method, settings = facts.method, facts.settings
+    if settings is None and facts.invert is not None:
+        method, settings = "ftedit", ftedit_settings(facts.invert, facts.edit or {})
+    if method is None or settings is None:
+        raise _wrong(path, f"lacks {'method' if method is None else 'settings'}")
     cases = [file for file in sorted(path.parent.glob("*.json")) if file != path]
     return MethodResults(
-        name,
-        data.get("title", str),
-        data.get("paper", str),
-        *_settings(data),
+        facts.name,
+        facts.title,
+        facts.paper,
+        method,
+        settings,
+        facts.compensated,
         tuple(read_result(file) for file in cases),
     )
 
 
-def _settings(data: Reader) -> tuple[str, dict[str, Any], bool | None]:
-    """Method, settings and `compensated`; of before methods had names of their own, FTEdit's."""
-    if "settings" not in data.data and "invert" in data.data:
-        old = ftedit_settings(data.get("invert", dict), data.get("edit", dict))
-        return "ftedit", old, None
-    compensated = data.data.get("compensated")
-    if compensated not in (None, True, False):
-        raise data.wrong(f"compensated must be true, false or null, not {compensated!r:.60}")
-    return data.get("method", str), data.get("settings", dict), compensated
-
-
 def read_result(path: Path) -> Result:
     """One result's file. Raises InputError, naming the file, where it is malformed."""
-    data = Reader(path)
-    case, image = data.get("case", str), data.maybe("image", str)
+    facts = _ResultFacts.read(path, REMEDY)
+    case, image = facts.case, facts.image
     if case != path.stem:
-        raise data.wrong(f"case is {case!r} but the file is {path.name}")
-    if image is not None and image != f"{case}.png":
-        raise data.wrong(f"image is {case}.png or null, not {image!r}")
-    figures = data.get("figures", dict)
-    if unknown := set(figures) - set(FIGURES):
-        raise data.wrong(f"unknown figure {', '.join(sorted(unknown))}")
+        raise _wrong(path, f"case is {case!r} but the file is {path.name}")
+    if image not in (None, f"{case}.png"):
+        raise _wrong(path, f"image is {case}.png or null, not {image!r}")
+    if unknown := set(facts.figures) - set(FIGURES):
+        raise _wrong(path, f"unknown figure {', '.join(sorted(unknown))}")
     return Result(
         case,
-        _category(data),
-        data.get("source", str),
-        data.get("target", str),
+        facts.category,
+        facts.source,
+        facts.target,
         image,
-        {name: _figure(data, name, figures.get(name)) for name in FIGURES},
-        data.maybe("error", str) or _gone(path, image),
-        data.maybe("digest", str),
-        data.maybe("picture", str),
+        {name: _figure(path, name, facts.figures.get(name)) for name in FIGURES},
+        facts.error or _gone(path, image),
+        facts.digest,
+        facts.picture,
     )
 
 
@@ -227,27 +254,17 @@ def _gone(path: Path, image: str | None) -> str | None:
     return None if there else f"its picture {image} is gone"
 
 
-def _category(data: Reader) -> str:
-    """A category by name, or by PIE-Bench's number."""
-    category = data.get("category", (str, int))
-    if isinstance(category, str):
-        return category
-    if category not in CATEGORIES:
-        raise data.wrong(f"category {category} is none of 0 to 9")
-    return CATEGORIES[category]
-
-
-def _figure(data: Reader, name: str, value: Any) -> float | None:
+def _figure(path: Path, name: str, value: Any) -> float | None:
     if value is None:
         return None
     figure = FIGURES[name]
     if value == "inf" and figure.unit == "dB":
         return math.inf
-    if not _is_number(value) or not math.isfinite(value) or not figure.low <= value <= figure.high:
+    if not takes(Number(figure.low, min(figure.high, sys.float_info.max)), value):
         span = f"from {figure.low:g} to {figure.high:g}"
-        raise data.wrong(f"{name} is a number {span}, not {value!r}")
+        raise _wrong(path, f"{name} is a number {span}, not {value!r:.60}")
     return float(value)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _wrong(path: Path, what: str) -> InputError:
+    return InputError(f"{path}: {what}; {REMEDY}")

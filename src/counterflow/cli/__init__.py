@@ -1,7 +1,7 @@
 """The command line: parse, check, call. Heavy modules are imported only when they are needed.
 
 Exit codes: 0 done, 1 unexpected error, 2 bad input or usage, 3 the model cannot be loaded or used,
-4 NaN or infinite numbers, 130 interrupted.
+4 NaN or infinite numbers, 5 done, but something in it failed or differs, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,13 +30,13 @@ from counterflow.cli import (
     tune,
     vital,
 )
-from counterflow.errors import CounterflowError
+from counterflow.errors import CounterflowError, plain
 
 app = typer.Typer(
     name="counterflow",
     help="Edit real pictures with a flow transformer: invert, control, compensate.",
     epilog="Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 model, 4 numerics, "
-    "130 interrupted.",
+    "5 done, but something in it failed or differs, 130 interrupted.",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
@@ -83,7 +83,7 @@ def main(args: list[str] | None = None) -> None:
     if args is None:
         interrupt.listen()
     args = sys.argv[1:] if args is None else args
-    warnings.showwarning = _warn
+    warnings.showwarning = _Warnings()
     warnings.simplefilter("always", UserWarning)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -100,6 +100,8 @@ def main(args: list[str] | None = None) -> None:
             _fail(error.format_message(), 2)
         if os.environ.get("COUNTERFLOW_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.filename:  # of a place that nothing else checked
+            _fail(f"{os.fsdecode(error.filename)}: {error.strerror}; check the path", 2)
         reason = str(error).strip().splitlines() or [""]
         _fail(f"{type(error).__name__}: {reason[0]} (COUNTERFLOW_DEBUG=1 shows the traceback)", 1)
     if code == interrupt.CODE:  # Typer returns it for Ctrl-C
@@ -111,10 +113,18 @@ def _fail(message: str, code: int) -> None:
     """Print one line on stderr and exit."""
     if interrupt.happened.is_set():  # what else went wrong came of it
         interrupt.leave()
-    print(f"counterflow: {' '.join(message.split())}", file=sys.stderr)
+    print(f"counterflow: {' '.join(plain(message).split())}", file=sys.stderr)
     sys.exit(code)
 
 
-def _warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    if issubclass(category, UserWarning):
-        print(f"counterflow: warning: {message}", file=sys.stderr)
+class _Warnings:
+    """Prints a warning to our user on stderr, each once."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    def __call__(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        text = plain(str(message))
+        if issubclass(category, UserWarning) and text not in self.told:
+            self.told.add(text)
+            print(f"counterflow: warning: {text}", file=sys.stderr)

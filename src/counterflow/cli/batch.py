@@ -172,12 +172,12 @@ def verify(folder: Folder, json: Json = False) -> None:
         show.as_json(wrong)
     for how, names in wrong.items():
         for name in names[: 0 if json else 20]:
-            print(f"{how}: {name}")
+            show.line(f"{how}: {name}")
     count = sum(map(len, wrong.values()))
     if count:
         raise Unfinished(f"{count} results are gone or altered; run `batch` or `batch retry`")
     if not json:
-        print("every published file is as it was noted")
+        show.line("every published file is as it was noted")
 
 
 @app.command()
@@ -224,14 +224,14 @@ def _tell(folder: Path, json: bool) -> None:
 
 
 def _print(told: dict[str, Any], page: str) -> None:
-    print(f"{told['done']} of {told['items']} done, {told['waiting']} waiting")
+    show.line(f"{told['done']} of {told['items']} done, {told['waiting']} waiting")
     for reason, count in told["reasons"].items():
-        print(f"  {count} failed: {reason}")
+        show.line(f"  {count} failed: {reason}")
     if told["seconds"]:
-        print(
+        show.line(
             f"{told['forwards']:.0f} forwards and {told['seconds']:.2f} s for each, "
             f"{told['bytes'] / 1e3:.0f} kB"
         )
     if told["doubtful"]:
-        print(f"{told['doubtful']} are likely not to have worked: they come first on the page")
-    print(page)
+        show.line(f"{told['doubtful']} are likely not to have worked: they come first on the page")
+    show.line(page)

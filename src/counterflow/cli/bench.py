@@ -20,6 +20,7 @@ from counterflow.errors import InputError
 
 if TYPE_CHECKING:
     from counterflow.bench.engine import Condition
+    from counterflow.bench.experiments.run import Finding
     from counterflow.bench.results import Bench
     from counterflow.bench.sets.cases import Case
     from counterflow.methods.registry import Variant
@@ -96,7 +97,10 @@ def bench(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Run methods over a benchmark; the same command continues an interrupted run."""
+    """Run methods over a benchmark; the same command continues an interrupted run.
+
+    Where a case failed it exits with code 5.
+    """
     if context.invoked_subcommand is not None:
         return
     if output is None:
@@ -132,6 +136,8 @@ def bench(
         show.as_json(summary)
     else:
         _print(summary, output)
+    if any(method["all"]["errors"] for method in summary["methods"].values()):
+        raise typer.Exit(show.UNLIKE)
 
 
 @opens_a_model
@@ -187,16 +193,23 @@ def experiments(
     written = page.build(findings, sample, output, judge.accuracy()["round_trips"])
     save_bytes_atomically(output / "experiments.html", written.html().encode())
     save_bytes_atomically(output / "experiments.json", page.as_text(findings, sample).encode())
+    errors = dict.fromkeys(error for each in findings for error in each.errors)
     if json:
         show.as_json(page.as_dict(findings, sample) | {"page": str(output / "experiments.html")})
-        return
+    else:
+        _print_findings(findings, list(errors), output)
+    if errors:
+        raise typer.Exit(show.UNLIKE)
+
+
+def _print_findings(findings: list[Finding], errors: list[str], output: Path) -> None:
     for each in findings:
         if (verdict := each.section.verdict) is not None:
-            print(f"{each.experiment.name}: {verdict.word}. {verdict.claim}\n  {verdict.sentence}")
-    errors = dict.fromkeys(error for each in findings for error in each.errors)
-    for error in list(errors)[:5]:
-        print(f"failed, and left out: {error}")
-    print(f"\n{output / 'experiments.html'}")
+            said = f"{verdict.word}. {verdict.claim}\n  {verdict.sentence}"
+            show.line(f"{each.experiment.name}: {said}")
+    for error in errors[:5]:
+        show.line(f"failed, and left out: {error}")
+    show.line(f"\n{output / 'experiments.html'}")
 
 
 def _conditions(*chosen: Any) -> list[Condition]:
@@ -266,9 +279,9 @@ def _print(summary: dict[str, Any], output: Path) -> None:
     show.table(["method", "kind", "cases", *map(label, SHOWN)], rows)
     errors = sum(method["all"]["errors"] for method in summary["methods"].values())
     if errors:
-        print(f"\nfailed, and tried again by another run: {errors}; {summary['first error']}")
+        show.line(f"\nfailed, and tried again by another run: {errors}; {summary['first error']}")
     if summary["judge"]:
-        print(f"\n{show.judged(summary['judge'])}")
+        show.line(f"\n{show.judged(summary['judge'])}")
     for note in summary["notes"]:
-        print(note)
-    print(f"\n{output}: counterflow report {output} draws the page")
+        show.line(note)
+    show.line(f"\n{output}: counterflow report {output} draws the page")

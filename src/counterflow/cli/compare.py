@@ -26,6 +26,7 @@ from counterflow.cli.options import (
 )
 from counterflow.cli.outputs import check_distinct, check_output
 from counterflow.errors import InputError
+from counterflow.prompts import check_prompt
 
 if TYPE_CHECKING:
     from counterflow.bench.compare import Compared
@@ -71,7 +72,10 @@ def compare(
     loading: Loading = TOYBOX,
     json: Json = False,
 ) -> None:
-    """Edit one picture by many methods, side by side."""
+    """Edit one picture by many methods, side by side.
+
+    Where a method failed it exits with code 5.
+    """
     names = [name for each in method or ["all"] for name in each.split(",") if name]
     chosen = variants(names, change or [], tuned, budget)
     from counterflow.edit.job import Job, ModelChoice
@@ -82,8 +86,7 @@ def compare(
     job = Job(image, source, choice, mask=mask, mask_grow=mask_grow, mask_feather=mask_feather)
     if job.stored:
         raise InputError("compare takes a picture: each method inverts it for itself")
-    if not target.strip():
-        raise InputError("--target is empty: say in a sentence what the picture should become")
+    check_prompt("--target", target)
     places = {each.name: output / f"{each.name}.png" for each in chosen} if output else {}
     outputs = [*places.values(), *([grid] if grid else [])]
     for path in outputs:
@@ -115,10 +118,13 @@ def compare(
         show.table(header, [[e.name, e.forwards, e.seconds, e.psnr] for e in made])
         for each in results:
             if each.error is not None:
-                print(f"{each.name}: {each.error}")
-        print("\nPSNR is likeness to the source" + (" outside the mask." if mask else "."))
-    if all(each.error is not None for each in results):
+                show.line(f"{each.name}: {each.error}")
+        show.line("\nPSNR is likeness to the source" + (" outside the mask." if mask else "."))
+    failed = [each for each in results if each.error is not None]
+    if len(failed) == len(results):
         raise InputError(f"no method made an edit; {results[0].name}: {results[0].error}")
+    if failed:
+        raise typer.Exit(show.UNLIKE)
 
 
 def _facts(each: Compared) -> dict[str, Any]:

@@ -50,14 +50,14 @@ def cost(
         show.as_json(costs | {"compiled": loading.compile})
         return
     show.table(["method", *COLUMNS], [[name, *_cells(m)] for name, m in costs["methods"].items()])
-    print(EXPLAINED)
+    show.line(EXPLAINED)
     difference = costs["largest relative difference of latents"]
-    print(
+    show.line(
         f"Largest relative difference of ftedit's edits from those of all passes: {difference:.0e}"
     )
     if not costs["device"].startswith("cpu"):
         return
-    print("Measured on a CPU; what it is at the size of SD3.5 on a GPU has not been measured.")
+    show.line("Measured on a CPU; what it is at the size of SD3.5 on a GPU has not been measured.")
 
 
 def _cells(method: dict[str, Any]) -> list[float | None]:

@@ -190,12 +190,8 @@ def _masks(save_mask: Path | None, targets: list[str], auto: bool) -> list[Path]
 
 
 def _notice(source: str, targets: list[str]) -> None:
-    """Raise InputError for an empty target; warn of one that equals the source prompt."""
+    """Warn of a target that equals the source prompt."""
     for target in targets:
-        if not target.strip():
-            raise InputError(
-                "a --target is empty: say in a sentence what the picture should become"
-            )
         if target == source:
             warnings.warn(
                 "a target equals the source prompt: expect the same picture again", stacklevel=1

@@ -68,7 +68,8 @@ def print_edits(inversion: Inversion, made: list[Made]) -> None:
     """A line for the inversion and one for each edit."""
     rows: list[list[Any]] = [["inversion", "", inversion.forwards, inversion.seconds]]
     for each in made:
-        rows.append([str(each.path), each.edit.target, each.edit.forwards, each.edit.seconds])
+        edit = each.edit
+        rows.append([str(each.path), show.brief(edit.target), edit.forwards, edit.seconds])
     show.table(["picture", "target", "forwards", "seconds"], rows)
 
 
@@ -77,8 +78,9 @@ def print_trust(made: list[Made]) -> None:
     lines = [(m.edit.target, m.trust["sentence"]) for m in made if m.trust["sentence"]]
     sizes = dict.fromkeys(each.trust["size"] for each in made if each.trust["size"])
     same = len({line for _, line in lines}) == 1
-    shown = [lines[0][1]] if same else [f"{target}: {line}" for target, line in lines]
-    print(*sizes, *shown, sep="\n", end="\n" if sizes or shown else "")
+    shown = [lines[0][1]] if same else [f"{show.brief(to)}: {line}" for to, line in lines]
+    for each in (*sizes, *shown):
+        show.line(each)
 
 
 def save_mask(paths: list[Path], n: int, mask: np.ndarray | None) -> None:

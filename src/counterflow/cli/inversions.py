@@ -67,7 +67,7 @@ def invert(
         file = {"file": str(output), "megabytes": output.stat().st_size / 1e6}
         show.as_json(file | {"inversion": figures.inversion_figures(inversion)})
     else:
-        print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, {inversion.forwards} forwards")
+        show.line(f"{output}: {output.stat().st_size / 1e6:.2f} MB, {inversion.forwards} forwards")
 
 
 @opens_a_model
@@ -111,7 +111,7 @@ def reconstruct(
     if not json:
         error = f"largest latent difference {result.latent_error:.2e}"
         with streams.reporting(output):
-            print(f"{output}: {error}, {result.forwards} forwards")
+            show.line(f"{output}: {error}, {result.forwards} forwards")
         return
     show.as_json(
         {

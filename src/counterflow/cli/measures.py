@@ -46,7 +46,7 @@ def composed(
         show.as_json(facts)
         return
     show.table(list(rows[0]), [list(row.values()) for row in rows])
-    print(f"\n{_judge_accuracy()}")
+    show.line(f"\n{_judge_accuracy()}")
 
 
 @opens_a_model
@@ -86,7 +86,7 @@ def obey(
     rows = [[k, v["pictures"], v["accuracy"]] for k, v in figures["fields"].items()]
     rows += [["mean", count, figures["mean"]], ["all right", count, figures["all right"]]]
     show.table(["field", "pictures", "accuracy"], rows)
-    print(f"\n{_judge_accuracy()}")
+    show.line(f"\n{_judge_accuracy()}")
 
 
 @opens_a_model
@@ -122,7 +122,7 @@ def gallery(
         show.as_json(facts | {"judge": judge.accuracy()})
     else:
         edits = f"{successes} of {count} edits succeed by the judge"
-        print(f"{output}: {edits}\n{_judge_accuracy()}")
+        show.line(f"{output}: {edits}\n{_judge_accuracy()}")
 
 
 def _check(count: int, seed: int, loading: Loading, sheet: Path | None) -> None:

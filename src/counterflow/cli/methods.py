@@ -35,7 +35,7 @@ def methods(
     if markdown and (name or json):
         raise InputError("--markdown prints a page of all methods: leave out NAME and --json")
     if markdown:
-        print("\n".join(_page()))
+        show.line("\n".join(_page()))
     elif json:
         show.as_json(
             {"methods": list(_listed())}
@@ -45,15 +45,15 @@ def methods(
     elif name is None:
         header = ["name", "title", "inverts", "mask", "forwards", "each further", "paper"]
         show.table(header, [_row(facts) for facts in _listed()])
-        print(
+        show.line(
             "\nForwards of the network at the defaults, guidance as two: for the first target, the "
             "inversion included, and for each further one.\n"
             "`counterflow methods NAME` lists a method's settings."
         )
     else:
         facts, rows = _facts(name), _settings(name)
-        print(f"{name}: {facts['title']}\n{facts['paper']}")
-        print(
+        show.line(f"{name}: {facts['title']}\n{facts['paper']}")
+        show.line(
             f"{facts['forwards']['first']} forwards, {facts['forwards']['further']} for each "
             "further target\n"
         )

@@ -31,12 +31,16 @@ def check_output(path: Path, suffix: str = ".png") -> None:
     """Raise InputError, with the reason, for an output that could not be written."""
     if path.suffix.lower() != suffix:
         raise InputError(f"{path} must end in {suffix}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file in it")
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    except OSError as error:  # a folder that hides what is in it, a name that is too long
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+    if not writable:
         raise InputError(
             f"{path} cannot be written: {folder} is not a folder that you may write to"
         )
@@ -55,11 +59,12 @@ def check_room(path: Path, picture: Image.Image | None, settings: dict[str, Any]
 
 def check_distinct(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
     """Raise InputError if an output is also an input, or if two outputs are one file."""
-    taken = {path.resolve() for path in inputs if path is not None and path != STANDARD}
+    taken = {os.path.realpath(path) for path in inputs if path is not None and path != STANDARD}
     for path in outputs:
-        if path.resolve() in taken:
+        real = os.path.realpath(path)  # which, unlike Path.resolve, bears a loop of links
+        if real in taken:
             raise InputError(f"{path} is also an input or another output; name another file")
-        taken.add(path.resolve())
+        taken.add(real)
 
 
 def edit_outputs(
@@ -71,7 +76,7 @@ def edit_outputs(
     pattern is `{n}-{target}.png`. One target may go to standard output, `-`. Raises InputError for
     a file that could not be written, and for several targets with one name.
     """
-    folder = output != STANDARD and (output.is_dir() or output.suffix == "")
+    folder = output != STANDARD and (os.path.isdir(output) or output.suffix == "")
     pattern = str(output / "{n}-{target}.png") if folder else str(output)
     if len(targets) > 1 and "{n}" not in pattern and "{target}" not in pattern:
         raise InputError(

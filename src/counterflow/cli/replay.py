@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +19,8 @@ from counterflow.progress import Progress
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from counterflow.edit.job import ModelChoice
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +69,7 @@ def generate(
         show.as_json({"image": str(output), **size, "settings": job.record()})
     else:
         with streams.reporting(output):
-            print(output)
+            show.line(output)
 
 
 def replay(
@@ -84,21 +88,34 @@ def replay(
         Path | None, typer.Option("--image", help="The source picture, if it has moved.")
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="The mask, if it has moved.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model, where it is not a bundled one: only what you name is opened."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="The file of its transformer's weights, if there was one.")
+    ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="Its LoRA, FILE or FILE=0.8; may be repeated.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Default: the recorded device.")] = None,
     json: Json = False,
 ) -> None:
     """Make a picture again from the settings stored in it, and say whether it is the same.
 
     A JPEG or WebP does not keep every pixel: the new picture is compared as it comes out of such a
-    file of the same quality.
+    file of the same quality. A picture that differs exits with code 5.
     """
     import numpy as np
 
     from counterflow.carriers import FORMS, QUALITY, after_storing
+    from counterflow.edit.recorded import checked
     from counterflow.images import load, read_settings
 
     data = streams.piped(image)
-    settings = read_settings(data or image)
+    settings = checked(read_settings(data or image), image)
     before = np.asarray(load(data or image), int)
     if output is None and data is not None:
         raise InputError("a picture from standard input has no name: give -o")
@@ -106,13 +123,8 @@ def replay(
     output = output or image.with_suffix(f".replay{suffix}")
     quality = settings.get("quality", QUALITY)
     check_picture(output, json, quality)
-    try:
-        settings["device"] = device or settings.get("device")
-        run = _plan(settings, image, output, source_image, mask)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{image} stores settings that cannot be read ({error!r}); give another picture"
-        ) from None
+    choice = _model(settings, image, model, weights, tuple(lora or ()), device)
+    run = _plan(settings, choice, image, output, source_image, mask)
     with show.progress() as progress:
         picture, record = run(progress)
     streams.write(picture, output, record, quality)
@@ -122,33 +134,67 @@ def replay(
         if json:
             facts = {"image": str(output), "largest_difference": difference}
             show.as_json(facts | {"settings": record})
-            return
-        same = "the same picture" if difference == 0 else f"largest difference {difference} of 255"
-        form = settings.get("format")
-        print(f"{output}: {same}{f', as {form} of quality {quality}' if form else ''}")
+        else:
+            other = f"largest difference {difference} of 255"
+            same = "the same picture" if difference == 0 else other
+            form = settings.get("format")
+            show.line(f"{output}: {same}{f', as {form} of quality {quality}' if form else ''}")
+    if difference != 0:
+        raise typer.Exit(show.UNLIKE)
+
+
+def _model(
+    settings: dict[str, Any],
+    carrier: Path,
+    model: str | None,
+    weights: str | None,
+    lora: tuple[str, ...],
+    device: str | None,
+) -> ModelChoice:
+    """The recorded model where it is a bundled one, or else the one that is named.
+
+    Raises InputError where none is: a stranger's picture must not decide what is opened.
+    """
+    from counterflow.backbones.registry import BUNDLED
+    from counterflow.edit.job import ModelChoice
+
+    choice = ModelChoice.from_record(settings)
+    how = choice.loading
+    if model is None and (how.model not in BUNDLED or how.weights or how.lora):
+        files = [("--weights", how.weights)] * bool(how.weights) + [("--lora", x) for x in how.lora]
+        options = (
+            f"{name} {quote(str(value))}" for name, value in [("--model", how.model), *files]
+        )
+        raise InputError(
+            f"{carrier} was made with {' '.join(options)}: give these options, if you know them"
+        )
+    if model is not None:
+        how = replace(how, model=model, weights=weights, lora=lora)
+    choice.loading = replace(how, device=device or how.device)
+    return choice
 
 
 PictureAndRecord = tuple["Image.Image", dict[str, Any]]
 
 
 def _plan(
-    settings: dict[str, Any], carrier: Path, output: Path, image: Path | None, mask: Path | None
+    settings: dict[str, Any],
+    model: ModelChoice,
+    carrier: Path,
+    output: Path,
+    image: Path | None,
+    mask: Path | None,
 ) -> Callable[[Progress], PictureAndRecord]:
-    """Check the settings of a picture; returns a function that makes the picture and its record.
+    """Prepare what a picture says; returns a function that makes the picture and its record.
 
     Raises InputError for settings that cannot be replayed and for another source or mask.
     """
     from counterflow.edit.generation import Generation
-    from counterflow.edit.job import Job, ModelChoice
+    from counterflow.edit.job import Job
+    from counterflow.edit.origin import NO_FILE
     from counterflow.edit.plan import Plan
-    from counterflow.edit.origin import IN_PYTHON, NO_FILE
 
     command = settings["command"]
-    if command not in ("edit", "reconstruct", "generate"):
-        why = " (a turn, given noise, a soft mask or a model in memory)"
-        more = why if command == IN_PYTHON else ""
-        raise InputError(f"{carrier} was made by {command!r}, which cannot be replayed{more}")
-    model = ModelChoice.from_record(settings)
     if command == "generate":
         check_distinct([output], [carrier])
         generation = Generation.from_record(settings, model)
@@ -169,7 +215,7 @@ def _plan(
                 f"this is not the {what} that {carrier} was made from; give it with --{what}"
             )
     plan = Plan.from_record(settings) if command == "edit" else None
-    compensate = settings.get("compensate", True)
+    compensate = settings["compensate"]
 
     def run(progress: Progress) -> PictureAndRecord:
         editor = model.load()
@@ -178,7 +224,7 @@ def _plan(
             picture = editor.reconstruct(inversion, compensate, progress).image
             return picture, job.record("reconstruct", output, compensate=compensate)
         *_, (edit, _, _) = plan.run(job, editor, inversion, progress)
-        said = {"trust": settings["trust"]} if "trust" in settings else {}
+        said = {} if settings["trust"] is None else {"trust": settings["trust"]}
         more = plan.record(len(plan.targets) - 1) | said
         return edit.image, job.record("edit", output, **more)
 

@@ -51,13 +51,13 @@ def report(
     if bench is not None and markdown:
         from counterflow.bench.report.markdown import markdown as tables
 
-        print(tables(bench.edits))
+        show.line(tables(bench.edits))
         return
     page = write(folder, output, pictures, bench)
     if bench is not None and json:
         show.as_json({"page": str(page)} | summarise(bench))
     else:
-        print(page)
+        show.line(page)
 
 
 def _draw(path: Path, bench: Bench) -> None:

@@ -10,10 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from counterflow.errors import plain
 from counterflow.progress import Progress
 
 PAUSE = 30.0
 """Seconds between lines of progress."""
+UNLIKE = 5
+"""Exit code: what was asked is done, but something in it failed or differs."""
+
+
+def line(text: object = "") -> None:
+    """Print a text of one or more lines, each as `plain` gives it."""
+    print("\n".join(map(plain, str(text).split("\n"))), flush=True)
+
+
+def brief(text: str, length: int = 60) -> str:
+    """The beginning of a text, for a table or a line of a terminal."""
+    return text if len(text) <= length else f"{text[: length - 2].rstrip()} …"
 
 
 @contextmanager
@@ -107,4 +120,4 @@ def judged(accuracy: Mapping[str, float]) -> str:
 def _text(cell: Any) -> str:
     if isinstance(cell, float):
         return f"{cell:.2f}"
-    return "n/a" if cell is None else str(cell)
+    return "n/a" if cell is None else plain(str(cell))

@@ -56,7 +56,7 @@ def demo(
         return
     header = ("method", "edit", "change", "forwards", "seconds", "background PSNR")
     show.table(header, [[row[name] for name in header] for row in result.rows])
-    print(f"\n{output}")
+    show.line(f"\n{output}")
 
 
 def models(json: Json = False) -> None:
@@ -76,7 +76,7 @@ def models(json: Json = False) -> None:
         ["model", "pipeline", "MB", "state"],
         [[m["model"], m["pipeline"], m["megabytes"], m["state"]] for m in entries],
     )
-    print(
+    show.line(
         "\nSupported families. Give --model a folder or repository of one. GB: of the transformer\n"
         "in bfloat16; --cast halves it. Text encoders come on top, a few to some twenty;\n"
         "--offload keeps them away while it runs.\n"
@@ -130,7 +130,7 @@ def doctor(json: Json = False, loading: Loading | None = None) -> None:
         show.as_json({"healthy": healthy, "checks": lines})
     else:
         for name, line in lines.items():
-            print(f"{name}: {line}")
+            show.line(f"{name}: {line}")
     if not healthy:
         raise ModelError("a package or the bundled model is missing; install counterflow again")
 
@@ -145,7 +145,7 @@ def _examine(loading: Loading, json: bool) -> None:
     for each in examine(Editor.load(loading)):
         found.append(each)
         if not json:
-            print(f"{'ok' if each.works else 'NO'}  {each.what}: {each.said}", flush=True)
+            show.line(f"{'ok' if each.works else 'NO'}  {each.what}: {each.said}")
     failed = [each.what for each in found if not each.works]
     if json:
         show.as_json({"healthy": not failed, "findings": [asdict(each) for each in found]})

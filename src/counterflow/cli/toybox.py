@@ -53,7 +53,7 @@ def draw(
         )
     else:
         with streams.reporting(output):
-            print(described[0]["caption"] if count == 1 else output)
+            show.line(described[0]["caption"] if count == 1 else output)
 
 
 @app.command()
@@ -76,7 +76,7 @@ def judge(image: ImageArg, json: Json = False) -> None:
         show.as_json({name: vars(each) for name, each in reading.items()} | {"picture": facts})
     else:
         if not known:
-            print(
+            show.line(
                 "This is no picture of the bundled world, and what is read here means nothing "
                 f"(energy {energy:.1f}; its pictures have {judge.KNOWN:g} or more)."
             )
@@ -114,7 +114,7 @@ def cases(
         facts = {"seed": seed, "per_category": per_category, "size": size, "cases": len(edits)}
         show.as_json({"folder": str(output)} | facts)
     else:
-        print(f"{output}: {len(edits)} cases")
+        show.line(f"{output}: {len(edits)} cases")
 
 
 @app.command()
@@ -191,7 +191,7 @@ def train(
             f"{output} cannot be made a folder ({error.strerror}); name another"
         ) from None
     outcome: Any = recipe.train(output, chosen, stage.Log(output, print), minutes, torch_device)
-    print(outcome or f"stopped after {minutes:g} minutes; run the same command to continue")
+    show.line(outcome or f"stopped after {minutes:g} minutes; run the same command to continue")
 
 
 def _check_size(size: int) -> None:

@@ -12,6 +12,7 @@ from counterflow.cli import show, streams
 from counterflow.cli.options import TOYBOX, ImageArg, Json, Seed, Source, opens_a_model
 from counterflow.cli.outputs import check_output
 from counterflow.errors import InputError
+from counterflow.prompts import check_prompt
 
 if TYPE_CHECKING:
     from counterflow.edit.editor import Inversion
@@ -47,8 +48,8 @@ def check(
     targets = list(target or [])
     from counterflow.edit.job import Job, ModelChoice
 
-    if any(not each.strip() for each in targets):
-        raise InputError("a --target is empty: say in a sentence what the picture should become")
+    for each in targets:
+        check_prompt("a --target", each)
     if image.suffix.lower() == ".safetensors":
         raise InputError(f"{image} is a stored inversion: give the picture itself")
     from counterflow.trust.report import METHOD, STEPS, assess
@@ -153,12 +154,12 @@ def calibrate(
     if json:
         show.as_json({"path": str(path), "model": identity, "trials": len(rows)})
     else:
-        print(path)
+        show.line(path)
 
 
 def _sentences(path: Path, count: int) -> list[str]:
     """The first sentences of a file, a line each."""
-    from counterflow.bench.files import read_text
+    from counterflow.outside import read_text
 
     lines = [line.strip() for line in read_text(path, 1 << 20).splitlines() if line.strip()]
     lines = list(dict.fromkeys(lines))[:count]
@@ -177,7 +178,7 @@ def _print_evaluation(found: dict[str, Any], json: bool) -> None:
         if rows:
             header = list(next(iter(rows.values())))
             show.table([first, *header], [[name, *row.values()] for name, row in rows.items()])
-            print()
+            show.line()
 
 
 def _print(report: Report, inversion: Inversion) -> None:
@@ -191,12 +192,12 @@ def _print(report: Report, inversion: Inversion) -> None:
             for name, value in shown.items()
         ],
     )
-    print()
+    show.line()
     for line in (overall(report), enlarged(report.size, report.worked)):
         if line:
-            print(line)
+            show.line(line)
     for n, edit in enumerate(report.edits):
-        print(f"{edit.target}: {sentence(report, n)}")
+        show.line(f"{show.brief(edit.target)}: {sentence(report, n)}")
 
 
 def _share(place: float | None) -> str:

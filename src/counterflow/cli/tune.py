@@ -95,4 +95,4 @@ def tune(
         for name, (best, *_) in ((name, each) for name, each in ranked.items() if each)
     ]
     show.table([*header, "settings"], rows)
-    print(f"\n{path}: counterflow bench --tuned {path}")
+    show.line(f"\n{path}: counterflow bench --tuned {path}")

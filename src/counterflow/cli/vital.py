@@ -50,9 +50,9 @@ def vital_blocks(
         for n, value in enumerate(found.values)
     ]
     show.table(["block", "vitality", ""], rows)
-    print(
+    show.line(
         f"\n{found.likeness} of {prompts} pictures; vital above {found.threshold:.3f}, "
         f"the mean and {vital.SPREADS:g} standard deviations"
     )
     if found.vital:
-        print(f"--set blocks={','.join(map(str, found.vital))}")
+        show.line(f"--set blocks={','.join(map(str, found.vital))}")

@@ -21,6 +21,7 @@ from counterflow.edit import masks, pictures, store
 from counterflow.edit.checks import check_mask, check_seed, chosen, fitting
 from counterflow.edit.generator import Generator
 from counterflow.edit.inversion import Inversion
+from counterflow.edit.memory import frugal
 from counterflow.edit.origin import origin_of
 from counterflow.edit.result import Edit, Reconstruction, edits
 from counterflow.errors import InputError, NumericsError
@@ -38,6 +39,7 @@ __all__ = ["Edit", "Editor", "Inversion", "Reconstruction"]
 class Editor(Generator):
     """A model with the operations on pictures: invert, edit, reconstruct."""
 
+    @frugal
     def invert(
         self,
         image: Image.Image | str | Path,
@@ -73,6 +75,7 @@ class Editor(Generator):
         """Make the picture that the target prompt describes; takes what `edit_batch` takes."""
         return self.edit_batch(inversion, [target], method, **options)[0]
 
+    @frugal
     def edit_batch(
         self,
         inversion: Inversion,
@@ -123,6 +126,7 @@ class Editor(Generator):
         ]
         return edits(inversion, how, run, latents, images, self.loading, mask, exact_background)
 
+    @frugal
     def after(
         self, inversion: Inversion, edit: Edit, progress: Progress | None = None
     ) -> Inversion:
@@ -144,6 +148,7 @@ class Editor(Generator):
         turn.round_trip = edit.image  # it came out of the autoencoder, and masks hold in it
         return turn
 
+    @frugal
     def auto_mask(
         self,
         inversion: Inversion,
@@ -164,6 +169,7 @@ class Editor(Generator):
         inversion.mask_forwards += run.forwards
         return pictures.stretched(cells, inversion.picture.size)
 
+    @frugal
     def reconstruct(
         self, inversion: Inversion, compensate: bool = True, progress: Progress | None = None
     ) -> Reconstruction:

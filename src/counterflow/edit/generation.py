@@ -10,6 +10,7 @@ from counterflow import __version__
 from counterflow.edit.checks import check_generate
 from counterflow.edit.job import ModelChoice
 from counterflow.progress import Progress
+from counterflow.prompts import check_prompt
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +32,7 @@ class Generation:
 
     def check(self) -> None:
         """Check all options without loading the model; raises InputError or ModelError."""
+        check_prompt("the prompt", self.prompt)
         check_generate(
             self.steps, self.guidance, self.model.seed, self.width, self.height, self.solver
         )
@@ -58,7 +60,6 @@ class Generation:
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any], model: ModelChoice) -> Generation:
-        """The generation that `record` wrote."""
-        names = ("prompt", "steps", "guidance", "width", "height")
-        values = {name: data[name] for name in names}
-        return cls(**values, model=model, solver=data.get("solver", "euler"))
+        """The generation that `record` wrote, checked."""
+        names = ("prompt", "steps", "guidance", "width", "height", "solver")
+        return cls(**{name: data[name] for name in names}, model=model)

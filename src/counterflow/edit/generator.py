@@ -19,11 +19,13 @@ from counterflow.backbones.loading import Loading
 from counterflow.controls.features import KEEP
 from counterflow.edit import pictures
 from counterflow.edit.checks import check_generate
+from counterflow.edit.memory import frugal
 from counterflow.edit.recent import Recent
 from counterflow.errors import InputError
 from counterflow.flow import Latent
 from counterflow.methods.run import ROWS, Run
 from counterflow.progress import Progress
+from counterflow.prompts import is_text
 from counterflow.solvers import trajectory as loops
 from counterflow.solvers.base import solver as solver_of
 from counterflow.solvers.trajectory import Trajectory
@@ -81,6 +83,7 @@ class Generator:
             editor.loading = replace(how, device=device, dtype=dtype.removeprefix("torch."))
         return editor
 
+    @frugal
     def generate(
         self,
         prompt: str,
@@ -118,7 +121,7 @@ class Generator:
         """Embed a prompt; warns (UserWarning) of words that are cut off or never learned.
 
         Prompts asked for lately are not embedded again, and of those that were given to `notice`
-        nothing more is said.
+        nothing more is said. Raises InputError for what is no text.
         """
         if prompt not in self._noticed:
             self._warn([prompt])
@@ -132,10 +135,13 @@ class Generator:
     def _warn(self, prompts: Sequence[str]) -> None:
         unknown: dict[str, None] = {}
         for prompt in prompts:
+            if not is_text(prompt):
+                raise InputError(f"{prompt!r:.60} is no text that a model can read")
             conditioning = self.embedded(prompt)
-            for tokenizer, rest in conditioning.cut.items():
-                what = f"the prompt {shorten(prompt, 40)!r} is too long for {tokenizer}"
-                warnings.warn(f"{what}; not seen: {shorten(rest, 200)!r}", stacklevel=4)
+            if cut := conditioning.cut.items():
+                unseen = ", ".join(f"{shorten(rest, 60)!r} by {name}" for name, rest in cut)
+                what = f"the prompt {shorten(prompt, 40)!r} is too long; not seen: {unseen}"
+                warnings.warn(what, stacklevel=4)
             unknown |= dict.fromkeys(conditioning.unknown)
         for weighted in dict.fromkeys(w for prompt in prompts for w in WEIGHTED.findall(prompt)):
             warnings.warn(f"{weighted} is read as words: no word is weighted here", stacklevel=4)

@@ -21,6 +21,7 @@ from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Method
 from counterflow.methods.registry import from_record
 from counterflow.progress import Progress
+from counterflow.prompts import check_prompt
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,7 +81,7 @@ class ModelChoice:
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any]) -> ModelChoice:
-        """The choice that `record` wrote."""
+        """The choice that `record` wrote, checked."""
         return cls(Loading.from_record(data), data["seed"], data["identity"])
 
 
@@ -147,9 +148,8 @@ class Job:
         self.model.check()
         if self.stored:
             self._open_stored()
-        elif not (self.source or "").strip():
-            raise InputError("--source is empty: say in a sentence what the picture shows")
         else:
+            check_prompt("--source", self.source or "")
             self.picture = load(self.image if self.data is None else self.data)
         if self.mask is not None and self.picture is not None:
             self.plain = load_mask(self.mask, self.picture.size)
@@ -233,15 +233,11 @@ class Job:
     def from_record(
         cls, data: Mapping[str, Any], image: Path, mask: Path | None, model: ModelChoice
     ) -> Job:
-        """The job that `record` wrote; old records without a method are FTEdit's."""
-        edit = data.get("edit", {})
-        if "method" in data:
-            name, settings = data["method"], data["settings"]
-        else:
+        """The job that `record` wrote, checked; old records without a method are FTEdit's."""
+        edit, name, settings = data["edit"], data["method"], data["settings"]
+        if name is None or settings is None:
             name, settings = "ftedit", ftedit_settings(data["invert"], edit)
-        method = from_record(str(name), settings)
-        auto, exact = bool(data.get("auto_mask", False)), data.get("exact_background", False)
-        exact = bool(exact or edit.get("exact_background", False))
+        method = from_record(name, settings)
         return cls(
             image,
             data["source"],
@@ -249,9 +245,9 @@ class Job:
             method.name,
             method.to_dict(),
             mask=mask,
-            auto_mask=auto,
-            exact_background=exact,
-            mask_grow=data.get("mask_grow", 0),
-            mask_feather=data.get("mask_feather", 0),
-            inversion_seed=data.get("inversion_seed"),
+            auto_mask=data["auto_mask"],
+            exact_background=data["exact_background"] or edit.get("exact_background") is True,
+            mask_grow=data["mask_grow"],
+            mask_feather=data["mask_feather"],
+            inversion_seed=data["inversion_seed"],
         )

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from counterflow.edit.checks import check_seed
+from counterflow.edit.recorded import TURNS
 from counterflow.errors import InputError
 from counterflow.progress import Progress
+from counterflow.prompts import check_prompt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +39,8 @@ class Plan:
             check_seed(self.noise_seed)
         if self.batch > 1 and self.turns:
             raise InputError("--batch and --turns exclude each other: leave one out")
+        if self.turns and len(self.targets) > TURNS + 1:
+            raise InputError(f"--turns takes at most {TURNS + 1} targets: go on from the last one")
         if self.noise_seed is not None and self.turns:
             raise InputError("--noise-seed and --turns exclude each other: leave one out")
 
@@ -54,6 +58,7 @@ class Plan:
         if self.noise_seed is not None and method.skipped:
             raise InputError("--noise-seed and skip_steps exclude each other: leave one out")
         for n, target in enumerate(self.targets):
+            check_prompt("a --target", target)
             method.check_prompts(self.targets[n - 1] if self.turns and n else source, target)
 
     def run(
@@ -94,7 +99,6 @@ class Plan:
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any]) -> Plan:
-        """The plan that repeats the edit of a PNG, as the last of its turns."""
-        before = [str(target) for target in data.get("turns", [])]
-        targets = [*before, str(data["target"])]
-        return cls(targets, turns=bool(before), noise_seed=data.get("noise_seed"))
+        """The plan that repeats a checked record's edit, as the last of its turns."""
+        targets = [*data["turns"], data["target"]]
+        return cls(targets, turns=len(targets) > 1, noise_seed=data["noise_seed"])

@@ -79,6 +79,8 @@ class Scene:
                     f"{name} is {getattr(self, name)!r}; it must be one of "
                     f"{', '.join(map(str, allowed))}"
                 )
+        if not isinstance(self.seed, int):
+            raise ValueError(f"seed is a whole number, not {self.seed!r}")
         if self.thing == "none" and (self.count, self.thing_color) != (1, "red"):
             raise ValueError("without a thing, count must be 1 and thing_color must be 'red'")
 

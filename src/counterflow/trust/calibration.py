@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import Field
 
 from counterflow.errors import InputError
+from counterflow.outside import Count, Record, read_json
 from counterflow.trust.logistic import Figures, Logistic, Scale
 from counterflow.writing import save_bytes_atomically
 
@@ -146,18 +148,21 @@ class Calibration:
     def read(cls, path: Path) -> Calibration:
         """What `write` wrote; InputError for anything else."""
         try:
-            data = json.loads(path.read_text("utf-8"))
-            if data.pop("version") != VERSION:
-                raise ValueError("another version")
-            usual = {name: Places(tuple(each["values"])) for name, each in data["usual"].items()}
-            success, preserved = (_logistic(data[name]) for name in ("success", "preserved"))
-            picture, (width, height) = _unlike(data["picture"]), map(int, data["size"])
-            told = data["model"], data["made"], usual, picture, success, preserved
-            return cls(*told, data["method"], (width, height))
-        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+            told = _Told.of(read_json(path))
+        except InputError as error:
             raise InputError(
                 f"{path} is no calibration of this version ({error}); run counterflow calibrate"
             ) from None
+        return cls(
+            told.model,
+            told.made,
+            {name: Places(tuple(each.values)) for name, each in told.usual.items()},
+            _unlike(told.picture),
+            _logistic(told.success),
+            _logistic(told.preserved),
+            told.method,
+            (told.size[0], told.size[1]),
+        )
 
 
 def find(identity: str) -> Calibration | None:
@@ -180,19 +185,63 @@ def file_name(identity: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", identity.rpartition("@")[2] or "unnamed") + ".json"
 
 
-def _scale(data: Mapping[str, Any]) -> Scale:
-    return Scale(*(tuple(data[name]) for name in ("names", "centre", "spread")))
+class _Values(Record):
+    """`Places`."""
+
+    values: list[float]
 
 
-def _unlike(data: Mapping[str, Any]) -> Unlike:
-    inverse = tuple(map(tuple, data["inverse"]))
-    return Unlike(_scale(data["scale"]), inverse, Places(tuple(data["places"]["values"])))
+class _Scaled(Record):
+    """`Scale`."""
+
+    names: list[str]
+    centre: list[float]
+    spread: list[float]
 
 
-def _logistic(data: Mapping[str, Any] | None) -> Logistic | None:
-    if data is None:
+class _Picture(Record):
+    """`Unlike`."""
+
+    scale: _Scaled
+    inverse: list[list[float]]
+    places: _Values
+
+
+class _Weighted(Record):
+    """`Logistic`."""
+
+    scale: _Scaled
+    weights: list[float]
+    bias: float
+
+
+class _Told(Record):
+    """`Calibration`, as its file has it."""
+
+    version: Annotated[int, Field(ge=VERSION, le=VERSION)]
+    model: str
+    made: str
+    usual: dict[str, _Values]
+    picture: _Picture
+    success: _Weighted | None
+    preserved: _Weighted | None
+    method: str
+    size: Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+def _scale(told: _Scaled) -> Scale:
+    return Scale(tuple(told.names), tuple(told.centre), tuple(told.spread))
+
+
+def _unlike(told: _Picture) -> Unlike:
+    inverse = tuple(map(tuple, told.inverse))
+    return Unlike(_scale(told.scale), inverse, Places(tuple(told.places.values)))
+
+
+def _logistic(told: _Weighted | None) -> Logistic | None:
+    if told is None:
         return None
-    return Logistic(_scale(data["scale"]), tuple(data["weights"]), float(data["bias"]))
+    return Logistic(_scale(told.scale), tuple(told.weights), told.bias)
 
 
 def _rounded(data: Any) -> Any:

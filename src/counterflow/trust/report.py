@@ -14,6 +14,7 @@ from counterflow import images
 from counterflow.controls.blend import smoothed
 from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
+from counterflow.edit.memory import frugal
 from counterflow.edit.pictures import to_picture
 from counterflow.metrics import psnr
 from counterflow.toybox.judge import Judge
@@ -109,6 +110,7 @@ class Report:
         return asdict(self) | {"sentences": [sentence(self, n) for n in range(len(self.edits))]}
 
 
+@frugal
 def assess(
     editor: Editor,
     inversion: Inversion,

@@ -15,16 +15,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from counterflow import images
-from counterflow.bench.files import read_dict
 from counterflow.bench.sets import flowedit, pie, toypie
 from counterflow.errors import InputError
 from counterflow.files import inside
+from counterflow.outside import Record
 from counterflow.toybox.edits import CATEGORIES, SceneEdit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import Scene, check_fresh
@@ -205,19 +204,30 @@ def _group(folder: Path, image: Path, source: str) -> str:
     return hashlib.sha256(f"{where}\0{source}".encode()).hexdigest()[:16]
 
 
-def _scenes(folder: Path) -> dict[str, Any] | None:
+class _Pair(Record):
+    """Both scenes of an item."""
+
+    source: dict[str, str | int]
+    target: dict[str, str | int]
+
+
+class _Scenes(Record):
+    """What `toybox cases` knows of its items, by their ids."""
+
+    scenes: dict[str, _Pair]
+
+
+def _scenes(folder: Path) -> dict[str, _Pair] | None:
     """Both scenes of each item by id, in a folder that `toybox cases` wrote."""
     if not (folder / toypie.SCENES).is_file():
         return None
-    scenes = read_dict(inside(folder, toypie.SCENES)).get("scenes")
-    if not isinstance(scenes, dict):
-        raise InputError(f"{folder / toypie.SCENES} lacks scenes, a dict by id; write it again")
-    return scenes
+    return _Scenes.read(inside(folder, toypie.SCENES), "write it again").scenes
 
 
-def _edit(scenes: dict[str, Any], item: pie.PieCase) -> SceneEdit:
+def _edit(scenes: dict[str, _Pair], item: pie.PieCase) -> SceneEdit:
     try:
-        before, after = (Scene.from_dict(scenes[item.id][key]) for key in ("source", "target"))
+        pair = scenes[item.id]
+        before, after = (Scene.from_dict(each) for each in (pair.source, pair.target))
         for scene in (before, after):
             check_fresh(scene.seed, 1)
     except (InputError, KeyError, TypeError, ValueError) as error:

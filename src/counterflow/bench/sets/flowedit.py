@@ -14,20 +14,34 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from pydantic import BeforeValidator, Field
 
-from counterflow.bench.files import is_text, read_text, text_of
 from counterflow.errors import InputError
 from counterflow.files import inside
+from counterflow.outside import Record, read_yaml
 
-IMAGE_KEYS = ("init_img", "input_img")
 MOST = 1 << 20
 """Bytes of a list: fifteen times the published one, and still read in seconds."""
 
-DEPTH = 8
-"""A list in the format is three deep."""
+
+def _listed(value: Any) -> Any:
+    """One text alone counts as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class _Item(Record):
+    """A picture and its edits."""
+
+    init_img: str | None = None
+    input_img: str | None = None
+    source_prompt: str
+    target_prompts: Texts
+    target_codes: Texts | None = None
 
 
 @dataclass(frozen=True)
@@ -48,60 +62,30 @@ def read(path: Path) -> list[YamlEdit]:
     Raises InputError, naming the item and the index, when something is missing, of another type
     or outside the list's folder. Pictures are not opened.
     """
-    items = _load(path)
+    items = read_yaml(path, MOST)
     if not isinstance(items, list):
         raise InputError(f"{path} must hold a list of pictures and their prompts")
     edits = []
     for index, item in enumerate(items):
         try:
-            edits += _edits(path.parent, index, item)
+            edits += _edits(path.parent, index, _Item.of(item))
         except InputError as error:
             raise InputError(f"{path.name}, item at index {index}: {error}") from None
     return edits
 
 
-def _load(path: Path) -> Any:
-    """The data of a YAML file that is no bomb: a few nested aliases can stand for gigabytes."""
-    text, depth = read_text(path, MOST), 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEPTH or isinstance(event, yaml.AliasEvent):
-                raise InputError(f"{path} nests deeply or has *aliases; write it out")
-        return yaml.safe_load(text)
-    except InputError:
-        raise
-    except Exception as error:  # beside YAMLError whatever a hostile tag or number provokes
-        raise InputError(f"{path} is not YAML ({error}); correct it") from None
-
-
-def _edits(folder: Path, index: int, item: Any) -> list[YamlEdit]:
-    if not isinstance(item, dict):
-        raise InputError("is no dict; give it an image, source_prompt and target_prompts")
-    keys = [key for key in IMAGE_KEYS if key in item]
-    if len(keys) != 1:
-        raise InputError(f"has {' and '.join(keys) or 'no image'}; give it one of {IMAGE_KEYS}")
-    image = _image(folder, text_of(item, keys[0]))
-    source, targets = text_of(item, "source_prompt"), _texts(item, "target_prompts")
-    codes = _texts(item, "target_codes") if "target_codes" in item else [""] * len(targets)
+def _edits(folder: Path, index: int, item: _Item) -> list[YamlEdit]:
+    names = [name for name in (item.init_img, item.input_img) if name is not None]
+    if len(names) != 1:
+        raise InputError("needs one picture: init_img or input_img")
+    image, targets = _image(folder, names[0]), item.target_prompts
+    codes = [""] * len(targets) if item.target_codes is None else item.target_codes
     if len(codes) != len(targets):
         raise InputError(f"has {len(codes)} target_codes for {len(targets)} target_prompts")
     return [
-        YamlEdit(_id(index, number, image.stem, code), image, source, target)
+        YamlEdit(_id(index, number, image.stem, code), image, item.source_prompt, target)
         for number, (target, code) in enumerate(zip(targets, codes, strict=True))
     ]
-
-
-def _texts(item: dict[Any, Any], key: str) -> list[str]:
-    """The texts under a key; one alone counts as a list of one."""
-    values = [item[key]] if isinstance(item.get(key), str) else item.get(key)
-    if not isinstance(values, list) or not values:
-        raise InputError(f"lacks {key}, a list of texts")
-    for index, value in enumerate(values):
-        if not is_text(value):
-            raise InputError(f"{key} at index {index} is {value!r:.40}, not text; put it in quotes")
-    return values
 
 
 def _image(folder: Path, name: str) -> Path:

@@ -20,22 +20,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
-from counterflow.bench.files import read_dict, text_of
 from counterflow.errors import InputError
 from counterflow.files import inside
+from counterflow.outside import Record, read_dict
 from counterflow.toybox.edits import CATEGORIES
 
 SIDE = 512
+MOST = 2 * SIDE * SIDE
+"""Numbers of a mask: a run for each pixel, which is more than any needs."""
 MAPPING = "mapping_file.json"
 IMAGES = "annotation_images"
-KEYS = ("image_path", "original_prompt", "editing_prompt", "editing_type_id", "mask")
-OPTIONAL = {"editing_instruction": "", "blended_word": ""}
-
 Profile = Literal["pie-compat", "corrected"]
+
+
+def _number(value: Any) -> Any:
+    """A category, which PIE-Bench writes as a text."""
+    written = isinstance(value, str) and value.isascii() and value.isdecimal()
+    return int(value[:9]) if written else value
+
+
+def _or_empty(value: Any) -> Any:
+    return "" if value is None else value
+
+
+OptionalText = Annotated[str, BeforeValidator(_or_empty)]
+
+
+class _Item(Record):
+    """An item as it stands in the mapping; a mask's runs are checked by `decode_mask`."""
+
+    image_path: str
+    original_prompt: str
+    editing_prompt: str
+    editing_type_id: Annotated[int, BeforeValidator(_number), Field(ge=0, le=max(CATEGORIES))]
+    mask: Any
+    editing_instruction: OptionalText = ""
+    blended_word: OptionalText = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +110,8 @@ def decode_mask(runs: Any, side: int = SIDE, border: bool = True, clip: bool = F
         raise InputError(f"a mask is a list [start, length, …], not {type(runs).__name__}")
     if len(runs) % 2:
         raise InputError(f"a mask is a list of pairs; this one is odd, {len(runs)} numbers long")
+    if len(runs) > MOST:
+        raise InputError(f"a mask has at most {MOST // 2} runs, not {len(runs) // 2}")
     flat = np.zeros(side * side, bool)
     for index in range(0, len(runs), 2):
         start, length = runs[index], runs[index + 1]
@@ -135,36 +162,24 @@ def read(folder: Path, profile: Profile = "pie-compat") -> list[PieCase]:
     return [_item(images, name, item, profile) for name, item in items.items()]
 
 
-def _item(images: Path, name: str, item: Any, profile: Profile) -> PieCase:
-    if not isinstance(item, dict):
-        raise InputError(f"item {name} is no dict; give it PIE-Bench's keys")
-    given = {key: value for key, value in item.items() if value is not None}
-    if lacking := [key for key in KEYS if key not in given]:
-        raise InputError(f"item {name} lacks {', '.join(lacking)}")
+def _item(images: Path, name: str, data: Any, profile: Profile) -> PieCase:
     try:
-        return _case(images, name, OPTIONAL | given, profile)
+        item = _Item.of(data)
+        words = item.blended_word.split()
+        _decode(item.mask, profile)  # so that a malformed one is found now
+        return PieCase(
+            name,
+            inside(images, item.image_path),
+            plain(item.original_prompt, profile),
+            plain(item.editing_prompt, profile),
+            item.editing_instruction,
+            item.editing_type_id,
+            (words[0], words[1]) if len(words) == 2 else None,
+            tuple(item.mask),
+            profile,
+        )
     except InputError as error:
-        raise InputError(f"item {name}: {error}") from None
-
-
-def _case(images: Path, name: str, item: dict[str, Any], profile: Profile) -> PieCase:
-    number = str(item["editing_type_id"])
-    if number not in map(str, CATEGORIES):
-        raise InputError(f"editing_type_id {number!r:.20} is none of 0 to 9")
-    words = text_of(item, "blended_word").split()
-    runs = item["mask"]
-    _decode(runs, profile)  # so that a malformed one is found now
-    return PieCase(
-        name,
-        inside(images, text_of(item, "image_path")),
-        plain(text_of(item, "original_prompt"), profile),
-        plain(text_of(item, "editing_prompt"), profile),
-        text_of(item, "editing_instruction"),
-        int(number),
-        (words[0], words[1]) if len(words) == 2 else None,
-        tuple(runs),
-        profile,
-    )
+        raise InputError(f"item {name:.100}: {error}") from None
 
 
 def _decode(runs: Any, profile: Profile) -> np.ndarray:

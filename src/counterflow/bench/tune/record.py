@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from counterflow.bench.files import Reader
 from counterflow.bench.tune.search import Trial
 from counterflow.methods.registry import changed
+from counterflow.outside import Count, Record
 from counterflow.writing import save_bytes_atomically
 
 NAME = "tuned.json"
@@ -39,24 +39,29 @@ def _as_dict(name: str, trial: Trial) -> dict[str, Any]:
     }
 
 
+class _Trial(Record):
+    """What `bench --tuned` takes from a trial."""
+
+    settings: dict[str, Any]
+    forwards: Count
+
+
+class _Tuned(Record):
+    """`tuned.json`: every method's trials, best first."""
+
+    methods: dict[str, list[_Trial]]
+
+
 def read(path: Path, budget: int | None = None) -> dict[str, dict[str, str]]:
     """For each method its best settings, as `--set` takes them, of those within a budget.
 
     `budget` bounds the forwards of the first target. A method without such settings is left out.
     Raises InputError for a file that is none of `write`'s.
     """
-    data = Reader(path)
     best: dict[str, dict[str, str]] = {}
-    for name, trials in data.get("methods", dict).items():
-        if not isinstance(trials, list):
-            raise data.wrong(f"{name} has a list of trials")
+    for name, trials in _Tuned.read(path, "give a file that `tune` wrote").methods.items():
         for trial in trials:
-            if not isinstance(trial, dict) or not isinstance(trial.get("forwards"), int):
-                raise data.wrong(f"a trial of {name} has settings and forwards")
-            settings = trial.get("settings")
-            if not isinstance(settings, dict):
-                raise data.wrong(f"a trial of {name} has settings")
-            if budget is None or trial["forwards"] <= budget:
-                best[name] = {str(key): str(value) for key, value in settings.items()}
+            if budget is None or trial.forwards <= budget:
+                best[name] = {key: str(value) for key, value in trial.settings.items()}
                 break
     return best
