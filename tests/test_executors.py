@@ -73,6 +73,7 @@ def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return RayData(2, 1)
 
 
+@pytest.mark.fault("3")
 def test_every_task_once(executor: Executor) -> None:
     """Each is finished once, in any order; an error ends its own task alone, in one line."""
     finished = list(executor.run(squares, range(20)))
@@ -90,6 +91,7 @@ def test_a_model_that_cannot_be_loaded(executor: Executor) -> None:
         list(executor.run(no_model, range(3)))
 
 
+@pytest.mark.fault("F5")
 @pytest.mark.parametrize("executor", ["processes", "ray"], indirect=True)
 def test_workers_that_die(executor: Executor, tmp_path: Path) -> None:
     """A task outlives its worker; one that kills every worker is given up, the others are not."""
@@ -138,6 +140,7 @@ def alive(pid: int) -> bool:
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> None:
     """Neither where the parent is killed nor where it is interrupted."""

@@ -25,6 +25,7 @@ from test_batch import COUNT, batch, folder, published, sources, states
 __all__ = ["folder"]
 
 
+@pytest.mark.fault("24", "F1", "F2")
 def test_two_runners(folder: Path) -> None:
     """The lock is the folder's own, by whatever path; ranks share it with each other alone."""
     folder.mkdir()
@@ -117,6 +118,7 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "pictures" / "a.png").read_bytes() == b"first"
 
 
+@pytest.mark.fault("23")
 def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends and says so, nothing is half written, and a later run makes the rest."""
     real, left = os.link, [5]
