@@ -140,8 +140,8 @@ def _plan(
     """
     from counterflow.edit.generation import Generation
     from counterflow.edit.job import Job, ModelChoice
-    from counterflow.edit.plan import Plan
     from counterflow.edit.origin import IN_PYTHON, NO_FILE
+    from counterflow.edit.plan import Plan
 
     command = settings["command"]
     if command not in ("edit", "reconstruct", "generate"):
