@@ -126,7 +126,7 @@ class EditWorker:
         inversion.forget()
         trust = Expecting(self.editor, [item.target], False, recipe.method.name, recipe.check)
         told = trust(inversion, 0)
-        record = self._record(entry, told)
+        record = self._record(entry, told, inversion.size)
         made, size = self.store.publish(entry.name, lambda path: save_png(edit.image, path, record))
         cost, seconds = (inversion.forwards, inversion.seconds) if first else (0, 0.0)
         return Receipt(
@@ -140,7 +140,9 @@ class EditWorker:
             sentence=told["sentence"] or None,
         )
 
-    def _record(self, entry: Entry, told: dict[str, Any]) -> dict[str, Any]:
+    def _record(
+        self, entry: Entry, told: dict[str, Any], size: tuple[int, int]
+    ) -> dict[str, Any]:
         """What the PNG carries: as of `edit`, so that `replay` can make it again."""
         from counterflow.edit.job import Job, ModelChoice
         from counterflow.edit.plan import Plan
@@ -155,6 +157,7 @@ class EditWorker:
             recipe.method.to_dict(),
             mask=item.mask,
             exact_background=recipe.exact_background and item.mask is not None,
+            worked_size=size,
         )
         job.digest()
         plan = Plan([item.target]).record(0)

@@ -97,6 +97,7 @@ def compare(
     assert job.picture is not None, "it is open"
     from counterflow.bench.compare import compare as run
     from counterflow.images import save_png
+    from counterflow.trust.report import enlarged
 
     results = []
     with show.progress() as progress:
@@ -120,6 +121,9 @@ def compare(
             if each.error is not None:
                 show.line(f"{each.name}: {each.error}")
         show.line("\nPSNR is likeness to the source" + (" outside the mask." if mask else "."))
+        worked = next((e.edit.settings["worked_size"] for e in made if e.edit is not None), None)
+        if worked and (line := enlarged(job.picture.size, tuple(worked))):
+            show.line(line)
     failed = [each for each in results if each.error is not None]
     if len(failed) == len(results):
         raise InputError(f"no method made an edit; {results[0].name}: {results[0].error}")

@@ -32,7 +32,7 @@ def settings(ctx: typer.Context) -> Offers:
     """Settings of the methods that are named before, or of the command's own, at their defaults."""
     from counterflow.methods import declared, registry
 
-    own = registry.DEFAULT if ctx.info_name == "edit" else "ftedit"
+    own = registry.DEFAULT if ctx.info_name in ("edit", "run") else "ftedit"
     named = ctx.params.get("method") or own
     found: dict[str, str] = {}
     for name in [named] if isinstance(named, str) else named:

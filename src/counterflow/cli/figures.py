@@ -20,6 +20,7 @@ def inversion_figures(inversion: Inversion) -> dict[str, Any]:
     return {
         "method": inversion.method.name,
         "steps": inversion.method.steps,
+        "worked_size": list(inversion.size),
         "forwards": inversion.forwards,
         "seconds": inversion.seconds,
         "residual": inversion.residual,
@@ -71,6 +72,14 @@ def print_edits(inversion: Inversion, made: list[Made]) -> None:
         edit = each.edit
         rows.append([str(each.path), show.brief(edit.target), edit.forwards, edit.seconds])
     show.table(["picture", "target", "forwards", "seconds"], rows)
+
+
+def print_size(inversion: Inversion) -> None:
+    """A line on the working size, where it is smaller than the picture."""
+    from counterflow.trust.report import enlarged
+
+    if line := enlarged(inversion.picture.size, inversion.size):
+        print(line)
 
 
 def print_trust(made: list[Made]) -> None:

@@ -112,6 +112,7 @@ def reconstruct(
         error = f"largest latent difference {result.latent_error:.2e}"
         with streams.reporting(output):
             show.line(f"{output}: {error}, {result.forwards} forwards")
+            figures.print_size(inversion)
         return
     show.as_json(
         {
