@@ -239,7 +239,9 @@ def _unlike(told: _Picture) -> Unlike:
 
 
 def _logistic(told: _Weighted | None) -> Logistic | None:
-    return told and Logistic(_scale(told.scale), tuple(told.weights), told.bias)
+    if told is None:
+        return None
+    return Logistic(_scale(told.scale), tuple(told.weights), told.bias)
 
 
 def _rounded(data: Any) -> Any:
