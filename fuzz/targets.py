@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,8 +24,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from counterflow import images
-from counterflow.backbones.registry import bundled_folder, check_model, known_words
+from counterflow import carriers, images
+from counterflow.backbones.registry import (
+    bundled_folder,
+    known_words,
+    parts_without_weights,
+    pipeline_class,
+)
+from counterflow.batch import manifest
+from counterflow.batch.run import RECIPE, read_recipe
 from counterflow.bench import results
 from counterflow.bench.sets import cases
 from counterflow.bench.sets.pie import decode_mask
@@ -102,6 +110,7 @@ def pictures() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     made = [encoded(kind) for kind in images.FORMATS]
+    made += [carriers.encode(Image.new("RGB", (24, 20)), f"a{x}", {"a": 1}) for x in carriers.FORMS]
     made += [encoded("PNG", icc_profile=b"no profile"), encoded("JPEG", exif=exif)]
     return [*made, encoded("GIF", save_all=True, append_images=[Image.new("RGB", (24, 20))])]
 
@@ -109,7 +118,7 @@ def pictures() -> list[bytes]:
 def read_record(data: bytes) -> None:
     """As `replay` does before it opens what the record names."""
     settings = parse_json(data.decode("utf-8", "surrogateescape"))
-    told = checked(settings if isinstance(settings, dict) else {})
+    told = checked(settings if isinstance(settings, dict) else {}, Path("a.png"))
     model = ModelChoice.from_record(told)
     model.check()
     if told["command"] != "generate":
@@ -172,14 +181,14 @@ LIST = b"- init_img: a.png\n  source_prompt: a cat\n  target_prompts: [a dog, 'a
 
 def read_mask(data: bytes) -> None:
     runs = parse_json(data.decode("utf-8", "replace"))
-    for border in (False, True):
-        with_any_end(partial(decode_mask, runs, 9, border=border, clip=border))
+    for published in (True, False):
+        decode_mask(runs, 9, border=published, clip=published)
 
 
 def read_set(name: str, data: bytes, **others: bytes) -> None:
     with placed(name, data, **others) as path:
-        for profile in ("corrected", "pie-compat"):
-            with_any_end(partial(cases.read, path.parent, profile=profile))  # type: ignore[arg-type]
+        for profile in ("pie-compat", "corrected"):
+            cases.read(path.parent, profile=profile)  # type: ignore[arg-type]
 
 
 RESULT = {
@@ -211,14 +220,54 @@ def read_tuned(data: bytes) -> None:
             variant(name, settings)
 
 
+# Batches
+
+LINE = {"image": "a.png", "source": "a cat", "target": "a dog", "mask": "m.png", "name": "cat"}
+LINES = {"image": "a.png", "source": "a cat", "targets": ["a dog", "a fox"]}
+
+
+def read_manifest(suffix: str, data: bytes) -> None:
+    with placed(f"m.{suffix}", data) as path:
+        list(manifest.read(path))
+
+
+def parquets() -> list[bytes]:
+    import pyarrow
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist([LINE]), buffer)
+    return [buffer.getvalue()]
+
+
+def read_batch(data: bytes) -> None:
+    with placed(RECIPE, data) as path:
+        read_recipe(path.parent)
+
+
+def recipes() -> list[bytes]:
+    told = {
+        "method": "ftedit",
+        "settings": method("ftedit").to_dict(),
+        "seed": 0,
+        "model": "toybox",
+    }
+    told |= {"exact_background": False, "check": True, "threads": None, "identity": "a@b"}
+    return as_json(told | {"device": "cpu", "dtype": "float32", "weights": None, "store": None})
+
+
 # Models
 
 
-def read_index(name: str, data: bytes) -> None:
-    others = {"model_index.json": b"{}"} if name != "model_index.json" else {}
-    with placed(name, data, **others) as path:
-        with_any_end(partial(check_model, str(path.parent)))
-        with_any_end(partial(known_words, path.parent))
+def read_index(data: bytes) -> None:
+    with placed("model_index.json", data) as path:
+        pipeline_class(path.parent)
+        parts_without_weights(path.parent)
+
+
+def read_words(data: bytes) -> None:
+    with placed("words.json", data) as path:
+        known_words(path.parent)
 
 
 @cache
@@ -268,7 +317,7 @@ TARGETS: dict[str, Target] = {
     "inversion-headers": Target(
         lambda data: read_inversion(inversion(data)), lambda: as_json(header()), json=True
     ),
-    "masks": Target(read_mask, lambda: as_json([0, 5, 9, 2], [], [80, 9]), json=True),
+    "masks": Target(read_mask, lambda: as_json([0, 5, 9, 2], [], [72, 9]), json=True),
     "mappings": Target(
         partial(read_set, "mapping_file.json"), lambda: as_json({"one": ITEM}), json=True
     ),
@@ -277,7 +326,7 @@ TARGETS: dict[str, Target] = {
         lambda: as_json({"scenes": {"one": {"source": SCENE, "target": SCENE}}}),
         json=True,
     ),
-    "yaml": Target(partial(read_set, "list.yaml"), lambda: [LIST, b"- {a: &x 1, <<: *x}"]),
+    "yaml": Target(partial(read_set, "list.yaml"), lambda: [LIST]),
     "results": result("bench.json"),
     "result-methods": result("m__method.json"),
     "result-cases": result("m__c.json"),
@@ -286,9 +335,16 @@ TARGETS: dict[str, Target] = {
         lambda: as_json({"methods": {"ftedit": [{"settings": {"steps": 2}, "forwards": 4}]}}),
         json=True,
     ),
-    "model-indexes": Target(partial(read_index, "model_index.json"), lambda: [index()], json=True),
-    "model-words": Target(partial(read_index, "words.json"), lambda: as_json(["a"]), json=True),
+    "manifests": Target(partial(read_manifest, "jsonl"), lambda: as_json(LINE, LINES), json=True),
+    "manifest-tables": Target(
+        partial(read_manifest, "csv"), lambda: [b'image,source,target\na.png,a cat,"a, dog"\n']
+    ),
+    "batches": Target(read_batch, recipes, json=True),
+    "model-indexes": Target(read_index, lambda: [index()], json=True),
+    "model-words": Target(read_words, lambda: as_json(["a"]), json=True),
     "calibrations": Target(read_calibration, calibrations, json=True),
     "settings": Target(read_setting, settings),
 }
 """By name."""
+if find_spec("pyarrow"):
+    TARGETS["manifest-parquets"] = Target(partial(read_manifest, "parquet"), parquets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -27,13 +28,16 @@ DEEP = st.integers(30, 3000).map(lambda n: "[" * n + "]" * n)
 JSON = [name for name, target in TARGETS.items() if target.json]
 
 
+@cache
+def examples(name: str) -> list[bytes]:
+    return TARGETS[name].examples()
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_its_examples_are_read(name: str) -> None:
     """Without any error: else nothing behind the first check would be tried."""
-    for example in TARGETS[name].examples():
-        if (name, example[:3]) != ("yaml", b"- {"):  # an alias, which is refused
-            TARGETS[name](example)
-            TARGETS[name].read(example)
+    for example in examples(name):
+        TARGETS[name].read(example)
 
 
 @pytest.mark.fault("3", "6", "14", "26", "F9", "F10")
@@ -43,7 +47,7 @@ def test_its_examples_are_read(name: str) -> None:
 def test_any_bytes(name: str, data: st.DataObject) -> None:
     """Those of examples with some cut out, put in or changed, and others altogether."""
     target = TARGETS[name]
-    example = data.draw(st.sampled_from(target.examples()))
+    example = data.draw(st.sampled_from(examples(name)))
     at = data.draw(st.integers(0, len(example)))
     put, cut = data.draw(st.binary(max_size=8)), data.draw(st.integers(0, 9))
     target(
@@ -58,7 +62,7 @@ def test_any_bytes(name: str, data: st.DataObject) -> None:
 def test_any_json(name: str, data: st.DataObject) -> None:
     """An example with one of its values replaced by any other, or left out."""
     target = TARGETS[name]
-    value = deepcopy(json.loads(data.draw(st.sampled_from(target.examples()))))
+    value = deepcopy(json.loads(data.draw(st.sampled_from(examples(name)))))
     text = json.dumps(spoiled(value, data))
     if data.draw(st.booleans()):
         text = text.replace("null", data.draw(DEEP), 1)
@@ -67,10 +71,11 @@ def test_any_json(name: str, data: st.DataObject) -> None:
 
 def spoiled(value: Any, data: st.DataObject) -> Any:
     """A value with something in it replaced or left out."""
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if value else []
-    if not isinstance(value, dict | list) or not keys or data.draw(st.integers(0, 4)) == 0:
+    keys: list[Any] = list(value) if isinstance(value, dict) else []
+    keys = list(range(len(value))) if isinstance(value, list) else keys
+    if not keys or data.draw(st.integers(0, 4)) == 0:
         return data.draw(ANY)
-    key = data.draw(st.sampled_from(list(keys)))
+    key = data.draw(st.sampled_from(keys))
     if data.draw(st.integers(0, 9)) == 0:
         del value[key]
     else:

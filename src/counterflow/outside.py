@@ -221,5 +221,7 @@ def _first(error: ValidationError) -> str:
     place = "".join(f"[{n}]" if isinstance(n, int) else f".{n}" for n in what["loc"]).lstrip(".")
     if what["type"] == "missing":
         return f"lacks {place}"
+    if what["type"] == "extra_forbidden":
+        return f"has {place!r:.40}, which is no field of it"
     said = re.sub(r"^(Value error, )?\w+ should", f"{place} must", what["msg"])
     return said if ", not " in said else f"{said}, not {reprlib.repr(what['input'])}"

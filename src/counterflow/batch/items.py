@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from counterflow import __version__
 from counterflow.backbones.identity import identify
 from counterflow.backbones.loading import Loading
+from counterflow.edit.recorded import Made
 from counterflow.errors import InputError
+from counterflow.outside import Count
 
 if TYPE_CHECKING:
     from counterflow.methods.base import Method
@@ -48,6 +50,20 @@ class Item:
     def file(self, identity: str) -> str:
         """The result's file name: readable words, then the beginning of its id."""
         return f"{self.words}-{identity[:12]}.png"
+
+
+class _Recorded(Made):
+    """A recipe, as its file has it."""
+
+    identity: str
+    method: str
+    settings: dict[str, Any]
+    exact_background: bool
+    check: bool
+    threads: Count | None
+    offload: str | None = None
+    tiles: bool = False
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,17 +140,18 @@ class Recipe:
 
     @classmethod
     def from_record(cls, data: Mapping[str, Any]) -> Recipe:
-        """What `record` wrote."""
+        """What `record` wrote; InputError for anything else."""
         from counterflow.methods.registry import from_record
 
+        told = _Recorded.of(data)
         return cls(
-            from_record(str(data["method"]), data["settings"]),
-            Loading.from_record(data),
-            data["seed"],
-            data["exact_background"],
-            data["check"],
-            data["threads"],
-            str(data["identity"]),
+            from_record(told.method, told.settings),
+            Loading.from_record(told.model_dump()),
+            told.seed,
+            told.exact_background,
+            told.check,
+            told.threads,
+            told.identity,
         )
 
 

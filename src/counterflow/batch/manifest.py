@@ -11,20 +11,34 @@ and stay inside it.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
 
 from counterflow.batch.items import Item
 from counterflow.errors import InputError
 from counterflow.files import inside
+from counterflow.outside import Prompt, Record, parse_json
 
-COLUMNS = ("image", "source", "target", "targets", "mask", "name")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 LONGEST = 1 << 20
 """Bytes of a line."""
 MANIFESTS = (".jsonl", ".ndjson", ".csv", ".parquet")
+
+
+class _Line(Record):
+    """A line; another field than these is a mistake in its name, perhaps."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Prompt
+    source: Prompt
+    target: Prompt | None = None
+    targets: Annotated[list[Prompt], Field(min_length=1)] | None = None
+    mask: Prompt | None = None
+    name: Prompt | None = None
 
 
 def read(path: Path, root: Path | None = None) -> Iterator[Item]:
@@ -95,9 +109,11 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
             if not data.strip():
                 continue
             try:
-                line = json.loads(data.decode("utf-8-sig"))
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"line {number} is not JSON ({error})") from None
+                line = parse_json(data.decode("utf-8-sig"))
+            except InputError as error:
+                raise InputError(f"line {number} {error}") from None
+            except UnicodeDecodeError:
+                raise InputError(f"line {number} is not JSON, nor UTF-8 text") from None
             yield number, line
 
 
@@ -120,7 +136,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            names = [name for name in COLUMNS if name in file.schema_arrow.names]
+            names = [name for name in _Line.model_fields if name in file.schema_arrow.names]
             for batch in file.iter_batches(1024, columns=names):
                 for row in batch.to_pylist():
                     number += 1
@@ -129,37 +145,11 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         raise InputError(f"is no Parquet that can be read ({error})") from None
 
 
-def _items(line: Any, home: Path) -> list[Item]:
-    if not isinstance(line, dict):
-        raise InputError("is no object: give it image, source and target")
-    if unknown := [str(name) for name in line if name not in COLUMNS]:
-        raise InputError(f"has {unknown[0]!r:.40}; there are {', '.join(COLUMNS)}")
-    image, source = _text(line, "image"), _text(line, "source")
-    mask = inside(home, _text(line, "mask")) if line.get("mask") is not None else None
-    name = _text(line, "name") if line.get("name") is not None else ""
-    path = inside(home, image)
-    return [Item(path, source, target, mask, name) for target in _targets(line)]
-
-
-def _targets(line: dict[str, Any]) -> list[str]:
-    if ("target" in line) == ("targets" in line):
+def _items(data: Any, home: Path) -> list[Item]:
+    line = _Line.of(data)
+    if (line.target is None) == (line.targets is None):
         raise InputError("needs a target, or a list of targets")
-    if "target" in line:
-        return [_text(line, "target")]
-    targets = line["targets"]
-    if not isinstance(targets, list) or not targets:
-        raise InputError("has targets that are no list of texts")
-    return [_text({"targets": each}, "targets") for each in targets]
-
-
-def _text(line: dict[str, Any], name: str) -> str:
-    if line.get(name) is None:
-        raise InputError(f"lacks {name}")
-    text = line[name]
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(f"has a {name} that is no text: {text!r:.40}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"has a {name} with half a character: {text!r:.40}") from None
-    return text
+    targets = [line.target] if line.target is not None else line.targets or []
+    image = inside(home, line.image)
+    mask = None if line.mask is None else inside(home, line.mask)
+    return [Item(image, line.source, target, mask, line.name or "") for target in targets]

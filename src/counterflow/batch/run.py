@@ -28,6 +28,7 @@ from counterflow.batch.register import item_of, register, waiting
 from counterflow.batch.work import Edits, Task, found
 from counterflow.errors import InputError
 from counterflow.files import locked
+from counterflow.outside import read_dict
 from counterflow.progress import Progress
 from counterflow.writing import save_bytes_atomically
 
@@ -135,11 +136,11 @@ def agree(folder: Path, recipe: Recipe, url: str | None, fresh: bool) -> None:
 
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a batch's folder; InputError where there is none, or a damaged one."""
+    facts = read_facts(folder)
     try:
-        return Recipe.from_record(read_facts(folder))
-    except (KeyError, TypeError, AttributeError) as error:
-        path = folder / RECIPE
-        raise InputError(f"{path} is damaged ({error!r:.80}): name another folder") from None
+        return Recipe.from_record(facts)
+    except InputError as error:
+        raise InputError(f"{folder / RECIPE} is damaged ({error}): name another folder") from None
 
 
 def read_store(folder: Path) -> Store:
@@ -154,10 +155,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder} holds no batch; give a folder that `counterflow batch` wrote")
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error!r:.80}): name another folder") from None
-    if not isinstance(data, dict) or not isinstance(data.get("settings"), dict):
+        data = read_dict(path)
+    except InputError as error:
+        raise InputError(f"{path} is damaged ({error}): name another folder") from None
+    if not isinstance(data.get("settings"), dict):
         raise InputError(f"{path} is damaged: name another folder")
     return data
 

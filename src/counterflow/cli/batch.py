@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from counterflow.batch.items import Item
 
-UNFINISHED = 5
-"""Exit code of a batch with failed items, or of published files that are gone or altered."""
 FIRST = 1000
 """Items of which the settings are checked before a model loads."""
 Folder = Annotated[Path, typer.Argument(help="The folder that `batch` wrote.")]
@@ -44,9 +42,9 @@ app = typer.Typer(
 
 
 class Unfinished(CounterflowError):
-    """Some of the work has failed."""
+    """Some of the work has failed, or published files are gone or altered."""
 
-    exit_code = UNFINISHED
+    exit_code = show.UNFINISHED
 
 
 def register(root: typer.Typer) -> None:

@@ -137,7 +137,7 @@ def bench(
     else:
         _print(summary, output)
     if any(method["all"]["errors"] for method in summary["methods"].values()):
-        raise typer.Exit(show.UNLIKE)
+        raise typer.Exit(show.UNFINISHED)
 
 
 @opens_a_model
@@ -199,7 +199,7 @@ def experiments(
     else:
         _print_findings(findings, list(errors), output)
     if errors:
-        raise typer.Exit(show.UNLIKE)
+        raise typer.Exit(show.UNFINISHED)
 
 
 def _print_findings(findings: list[Finding], errors: list[str], output: Path) -> None:

@@ -128,7 +128,7 @@ def compare(
     if len(failed) == len(results):
         raise InputError(f"no method made an edit; {results[0].name}: {results[0].error}")
     if failed:
-        raise typer.Exit(show.UNLIKE)
+        raise typer.Exit(show.UNFINISHED)
 
 
 def _facts(each: Compared) -> dict[str, Any]:

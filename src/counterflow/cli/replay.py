@@ -140,7 +140,7 @@ def replay(
             form = settings.get("format")
             show.line(f"{output}: {same}{f', as {form} of quality {quality}' if form else ''}")
     if difference != 0:
-        raise typer.Exit(show.UNLIKE)
+        raise typer.Exit(show.UNFINISHED)
 
 
 def _model(

@@ -15,7 +15,7 @@ from counterflow.progress import Progress
 
 PAUSE = 30.0
 """Seconds between lines of progress."""
-UNLIKE = 5
+UNFINISHED = 5
 """Exit code: what was asked is done, but something in it failed or differs."""
 
 

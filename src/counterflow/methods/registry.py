@@ -171,4 +171,5 @@ def variant(name: str, texts: Mapping[str, str] | None = None) -> Variant:
 def _slug(text: str) -> str:
     """Settings as part of a folder's name; what had to go is told apart by a digest."""
     plain = re.sub(r"[^\w.,=+-]+", "-", text)[:80].strip(".-")
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()  # it may hold stray bytes
+    return plain if plain == text else f"{plain}-{digest[:6]}"
