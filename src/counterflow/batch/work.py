@@ -140,9 +140,7 @@ class EditWorker:
             sentence=told["sentence"] or None,
         )
 
-    def _record(
-        self, entry: Entry, told: dict[str, Any], size: tuple[int, int]
-    ) -> dict[str, Any]:
+    def _record(self, entry: Entry, told: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
         """What the PNG carries: as of `edit`, so that `replay` can make it again."""
         from counterflow.edit.job import Job, ModelChoice
         from counterflow.edit.plan import Plan

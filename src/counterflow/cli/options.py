@@ -105,7 +105,7 @@ LOADING: dict[str, Any] = {
     "model": Annotated[
         str,
         typer.Option(
-            help="toybox (bundled), a pipeline folder, or a repository, owner/name or "
+            help="toybox or toybox-flux (bundled), a pipeline folder, or a repository, owner/name or "
             "owner/name@revision.",
             autocompletion=completing.models,
         ),
