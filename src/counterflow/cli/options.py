@@ -105,8 +105,8 @@ LOADING: dict[str, Any] = {
     "model": Annotated[
         str,
         typer.Option(
-            help="toybox or toybox-flux (bundled), a pipeline folder, or a repository, owner/name or "
-            "owner/name@revision.",
+            help="toybox or toybox-flux (bundled), a pipeline folder, or a repository, owner/name "
+            "or owner/name@revision.",
             autocompletion=completing.models,
         ),
     ],
