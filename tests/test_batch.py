@@ -69,6 +69,7 @@ def test_a_lost_index_is_made_again(folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (folder / PICTURES).iterdir()} == before
 
 
+@pytest.mark.fault("24")
 def test_another_recipe_is_refused(folder: Path) -> None:
     """And the difference is shown."""
     batch(folder, sources(folder), steps=4)
@@ -79,6 +80,7 @@ def test_another_recipe_is_refused(folder: Path) -> None:
         run.run(folder, sources(folder), other, Inline(), make=Doubles(folder))
 
 
+@pytest.mark.fault("F6")
 @pytest.mark.parametrize("how", ["another picture", "gone"])
 def test_a_changed_source_is_refused(folder: Path, how: str) -> None:
     """Its results would be mixed with those of the old one."""
@@ -92,6 +94,7 @@ def test_a_changed_source_is_refused(folder: Path, how: str) -> None:
         batch(folder, wanted)
 
 
+@pytest.mark.fault("F7")
 def test_altered_and_missing_results(folder: Path) -> None:
     """They are found, kept aside, and made again with the same bytes."""
     batch(folder, sources(folder))
@@ -157,6 +160,7 @@ def test_ranks_share_a_manifest(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert Rank.of_environment() is None
 
 
+@pytest.mark.fault("23")
 @pytest.mark.skipif(
     os.name == "nt" or os.geteuid() == 0, reason="the superuser may write everywhere"
 )

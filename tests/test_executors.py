@@ -90,6 +90,7 @@ def test_a_model_that_cannot_be_loaded(executor: Executor) -> None:
         list(executor.run(no_model, range(3)))
 
 
+@pytest.mark.fault("F5")
 @pytest.mark.parametrize("executor", ["processes", "ray"], indirect=True)
 def test_workers_that_die(executor: Executor, tmp_path: Path) -> None:
     """A task outlives its worker; one that kills every worker is given up, the others are not."""
@@ -138,6 +139,7 @@ def alive(pid: int) -> bool:
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> None:
     """Neither where the parent is killed nor where it is interrupted."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from counterflow.batch.index import every
 from kills import digests, harass, start
 
 COUNT = 1500
 
 
+@pytest.mark.fault("23")
 def test_a_batch_that_is_killed(tmp_path: Path) -> None:
     """It ends with every result once, and the bytes of a run that nobody disturbed."""
     calm, killed = tmp_path / "calm", tmp_path / "killed"
