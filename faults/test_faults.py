@@ -26,6 +26,7 @@ ITEMS = int(os.environ.get("FAULT_ITEMS", "10000"))
 EDITS = int(os.environ.get("FAULT_EDITS", "300"))
 
 
+@pytest.mark.fault("23")
 def test_killed_at_random(tmp_path: Path) -> None:
     """Parents and workers, at random moments: none lost, none twice, the same bytes."""
     calm, killed = tmp_path / "calm", tmp_path / "killed"
@@ -92,6 +93,7 @@ def _named(pids: list[int], name: str) -> int:
     return 0
 
 
+@pytest.mark.fault("23")
 def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     """The run ends with the reason, and is finished where there is room again."""
     home, calm = small_disk / "out", tmp_path / "calm"
@@ -107,6 +109,7 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     assert digests(home) == digests(calm)
 
 
+@pytest.mark.fault("23")
 def test_a_read_only_disk(small_disk: Path, tmp_path: Path) -> None:
     """Refused in one line."""
     (small_disk / "out").mkdir()
@@ -116,6 +119,7 @@ def test_a_read_only_disk(small_disk: Path, tmp_path: Path) -> None:
         run.run(small_disk / "out", wanted, recipe(), Inline(), make=Doubles(tmp_path))
 
 
+@pytest.mark.fault("24", "F1")
 def test_two_runners_by_a_link(tmp_path: Path) -> None:
     """The second is refused, by whatever path it comes."""
     (tmp_path / "home").mkdir()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
+ROOMS = ("tests", "faults")
 PAGE = TESTS.parent / "docs" / "faults.md"
 
 FAULTS = {
@@ -89,11 +90,12 @@ LACKING = {"25"}
 def proofs() -> dict[str, list[str]]:
     """For each name that a test is marked with, the tests, as file::function."""
     found: dict[str, list[str]] = {}
-    for path in sorted(TESTS.glob("test_*.py")):
+    for path in sorted(p for room in ROOMS for p in (TESTS.parent / room).glob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 for name in _marks(node):
-                    found.setdefault(name, []).append(f"{path.name}::{node.name}")
+                    where = path.relative_to(TESTS.parent).as_posix()
+                    found.setdefault(name, []).append(f"{where}::{node.name}")
     return found
 
 

@@ -160,6 +160,7 @@ def test_ranks_share_a_manifest(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert Rank.of_environment() is None
 
 
+@pytest.mark.fault("23")
 @pytest.mark.skipif(
     os.name == "nt" or os.geteuid() == 0, reason="the superuser may write everywhere"
 )

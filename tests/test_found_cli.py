@@ -1,13 +1,9 @@
-"""What was found by trying the command line: codes, what reaches a terminal, and interruptions."""
+"""What was found by trying the command line: codes, and what reaches a terminal."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +17,6 @@ import counterflow.edit.editor
 import counterflow.edit.plan
 import counterflow.trust.expecting
 from counterflow.images import read_settings
-from counterflow.methods.run import Run as MethodRun
 from tools import PROMPT, TARGET, Run, edit_args, refused
 
 "".encode("utf-8-sig")  # like the modules above, while it may be read: see `nobody`
@@ -282,52 +277,3 @@ def test_a_benchmark_with_failed_cases(
     assert code == 5 and ("failed, and tried again by another run: 2" in out or more)
     results = [json.loads(p.read_text()) for p in (tmp_path / "r").glob("euler*/[abc].json")]
     assert sorted(each["error"] is None for each in results) == [False, False, True]
-
-
-# Interruptions
-
-
-@pytest.mark.fault("F28")
-@pytest.mark.parametrize("command", ["edit", "bench"])
-def test_ctrl_c(
-    command: str, picture: Path, model: str, run: Run, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """In the midst of a step: said at once, and nothing half written."""
-    ends: list[int] = []
-    pressed: list[float] = []
-
-    def ask(*args: Any, **options: Any) -> Any:
-        pressed.append(time.monotonic())
-        signal.raise_signal(signal.SIGINT)
-
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of a shell ignores it
-    monkeypatch.setattr(MethodRun, "velocities", ask)
-    monkeypatch.setattr(os, "_exit", ends.append)
-    out = tmp_path / "out" / "o.png"
-    more = ["--method", "euler", "--set", "steps=2"] if command == "bench" else []
-    args = {
-        "edit": edit_args(picture, model, out),
-        "bench": ["bench", "-o", out.parent, "--limit", "1", "--model", model, "--workers", "1"],
-    }
-    try:
-        code, said, err = run(*args[command], *more)
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    took = time.monotonic() - pressed[0]
-    assert (code, said, err) == (130, "", "counterflow: interrupted\n")
-    assert ends == [130], "nothing of ours is left to end"
-    assert took < 1
-    assert not [path for path in tmp_path.rglob("*.tmp")] and not out.exists()
-
-
-@pytest.mark.fault("F28")
-def test_an_interrupted_process_ends() -> None:
-    """With its message and its code, without a traceback."""
-    code = (
-        "import signal\nfrom counterflow import cli\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "cli.app = lambda **_: signal.raise_signal(signal.SIGINT)\ncli.main(['x'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, "counterflow: interrupted\n")

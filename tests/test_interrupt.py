@@ -60,6 +60,7 @@ def interrupted(before: str, *args: str | Path) -> tuple[int | None, str, float]
         return process.returncode, process.stderr.read().decode(), seconds
 
 
+@pytest.mark.fault("F28")
 def test_an_edit_is_interrupted(picture: Path, model: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["--source", PROMPT, "--target", TARGET, "--target", "a dog", "-o", out]
@@ -70,6 +71,16 @@ def test_an_edit_is_interrupted(picture: Path, model: str, tmp_path: Path) -> No
     assert sorted(p.name for p in tmp_path.iterdir()) == [picture.name]
 
 
+@pytest.mark.fault("F28")
+def test_a_benchmark_is_interrupted(model: str, tmp_path: Path) -> None:
+    """What is there is whole, and the same command goes on."""
+    more = ["--method", "euler", "--limit", "1", "--engine", "inline", "--model", model]
+    code, err, seconds = interrupted(AT_A_STEP, "bench", "-o", tmp_path / "out", *more)
+    assert (code, err) == (130, "counterflow: interrupted\n")
+    assert seconds < 1
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+
+
 @pytest.mark.parametrize("how", [SWALLOWED, OTHERWISE])
 def test_an_interrupt_that_a_library_swallows_or_makes_an_error(how: str) -> None:
     """As some do while they are imported."""
@@ -78,6 +89,7 @@ def test_an_interrupt_that_a_library_swallows_or_makes_an_error(how: str) -> Non
     assert seconds < 1
 
 
+@pytest.mark.fault("F28")
 def test_called_as_a_function_it_says_so_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -55,6 +55,7 @@ def test_several_targets_and_another_root(tmp_path: Path) -> None:
     assert {item.image for item in items} == {(tmp_path / "elsewhere" / "cat.png").resolve()}
 
 
+@pytest.mark.fault("18")
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -119,6 +120,7 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
         list(manifest.folder(tmp_path / ".hidden" / "none", "a cat", ["a dog"]))
 
 
+@pytest.mark.fault("18")
 def test_a_link_that_leaves_the_folder(tmp_path: Path) -> None:
     """It is refused in a folder of pictures as in a manifest."""
     inner = tmp_path / "inner"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from test_batch import COUNT, batch, folder, published, sources, states
 __all__ = ["folder"]
 
 
-@pytest.mark.fault("24", "F1", "F2")
+@pytest.mark.fault("24", "F1")
 def test_two_runners(folder: Path) -> None:
     """The lock is the folder's own, by whatever path; ranks share it with each other alone."""
     folder.mkdir()
@@ -43,6 +44,32 @@ def test_two_runners(folder: Path) -> None:
     with locked(folder):
         pass
     assert sorted(path.name for path in folder.iterdir()) == [".rank-0", "index-0.sqlite"]
+
+
+@pytest.mark.fault("F2")
+def test_a_lock_that_is_let_go_while_others_wait(folder: Path) -> None:
+    """Three writers in a hurry are never two at once, as they are where a lock is unlinked."""
+    inside, most = [0], [0]
+
+    def hurry() -> None:
+        taken = 0
+        while taken < 40:
+            try:
+                with locked(folder):
+                    taken += 1
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    time.sleep(0.001)
+                    inside[0] -= 1
+            except InputError:
+                time.sleep(0.0002)
+
+    writers = [threading.Thread(target=hurry) for _ in range(3)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
+    assert most == [1] and inside == [0]
 
 
 def fill(path: Path, data: bytes) -> None:

@@ -68,6 +68,7 @@ def test_an_interrupted_run_goes_on(run: Run, model: str, tmp_path: Path) -> Non
     assert made[1].stat().st_mtime_ns != before[made[1]]
 
 
+@pytest.mark.fault("24")
 def test_results_are_not_mixed(run: Run, model: str, tmp_path: Path) -> None:
     """Other cases, another profile, other settings under a name, a folder of something else."""
     folder = tmp_path / "b"
@@ -138,6 +139,7 @@ def test_a_source_that_was_replaced(run: Run, model: str, tmp_path: Path) -> Non
     refused(bench(run, model, tmp_path / "b", *given), 2, "a.png has changed")
 
 
+@pytest.mark.fault("24")
 def test_two_runs_do_not_share_a_folder(run: Run, model: str, tmp_path: Path) -> None:
     with locked(tmp_path / "b"):
         refused(bench(run, model, tmp_path / "b", "--limit", "1"), 2, "another run")

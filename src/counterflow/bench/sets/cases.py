@@ -180,7 +180,7 @@ def _listed(path: Path) -> list[Case]:
 
 def _annotated(folder: Path, profile: pie.Profile) -> list[Case]:
     scenes = _scenes(folder)
-    cases, names = [], {"method"}  # a file of ours lies beside the items' own
+    cases, names = [], {"method"}  # a file of ours in the folder of a method's results
     for item in pie.read(folder, profile):
         if not re.fullmatch(r"\w[\w.-]{0,99}", item.id, re.ASCII) or item.id.lower() in names:
             raise InputError(
