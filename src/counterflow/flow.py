@@ -60,6 +60,9 @@ class Step:
 Velocity = Callable[[Tensor, Step], Tensor]
 """A velocity with its conditioning bound: from latents `[b, c, h, w]` and a step."""
 
+Preview = Callable[[Tensor, Step], None]
+"""Told after each step of an edit where it is heading: latents `[targets, c, h, w]` at level 0."""
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -109,7 +109,7 @@ class Editor(Generator):
             how.check_prompts(inversion.prompt, target)
         check_mask(how, mask is not None)
         run = self._run("editing", inversion, how, [*map(self.embed, targets)], seed, progress)
-        run.begin, run.watch = noise, watch
+        run.begin, run.watch, run.preview = noise, watch, self.preview
         if mask is not None:
             mask = pictures.checked(mask, inversion.picture.size)
             run.mask = pictures.cells(mask, inversion.image)

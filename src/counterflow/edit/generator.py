@@ -22,7 +22,7 @@ from counterflow.edit.checks import check_generate
 from counterflow.edit.memory import frugal
 from counterflow.edit.recent import Recent
 from counterflow.errors import InputError
-from counterflow.flow import Latent
+from counterflow.flow import Latent, Preview
 from counterflow.methods.run import ROWS, Run
 from counterflow.progress import Progress
 from counterflow.prompts import is_text
@@ -65,6 +65,8 @@ class Generator:
             lambda prompt: self.backbone.embed(prompt), PROMPTS
         )
         """A prompt's conditioning; those asked for lately are not made again."""
+        self.preview: Preview | None = None
+        """Told after each step of an edit where it is heading, if it is set."""
 
     @classmethod
     def load(cls: type[G], model: Any = "toybox", *given: Any, **options: Any) -> G:

@@ -170,9 +170,11 @@ def walk(method: Method, run: Run, known: Any) -> Iterator[Latent]:
     run.expected = max(run.expected, run.made + run.grid.steps - first)
     for k in run.grid.toward_image(first):
         step = run.grid.step(k)
+        before = x
         x, state = method.step(run, known, x, state, step)
         if run.mask is not None:
             x = blend(x, method.outside(run, known, state, k + 1), run.mask)
         x = finite(run.watched(x, step), step)
         yield x
+        run.show(before, x, step)
         run.done(step)

@@ -16,7 +16,7 @@ from counterflow.controls.base import Control, Part, Session, attach
 from counterflow.controls.features import Features
 from counterflow.controls.rows import RowMap
 from counterflow.controls.tokens import token_side
-from counterflow.flow import Branch, Grid, Latent, Step, Velocity
+from counterflow.flow import Branch, Grid, Latent, Preview, Step, Velocity
 from counterflow.methods.query import Query
 from counterflow.progress import Progress
 from counterflow.solvers.base import Solver
@@ -55,6 +55,7 @@ class Run:
     """Steps that will be made in all."""
     progress: Progress | None = None
     watch: Watch | None = None
+    preview: Preview | None = None
     forwards: int = 0
     """Evaluations of the network on single samples, so far."""
     own: int = 0
@@ -236,6 +237,15 @@ class Run:
         """The targets' latents after a step, or what `watch` puts in their place."""
         changed = None if self.watch is None else self.watch(x, step)
         return x if changed is None else changed
+
+    def show(self, before: Latent, x: Latent, step: Step) -> None:
+        """Tell the preview where a step's line through the latents meets noise level 0.
+
+        For latents that follow a velocity this is the clean picture `x - sigma * v`.
+        """
+        if self.preview is not None:
+            left = self.grid[step.index + 1] / self.grid.width(step.index)
+            self.preview(x - left * (x - before), step)
 
     def done(self, step: Step) -> None:
         """Report that a step is made; features that did not fit their budget go."""
