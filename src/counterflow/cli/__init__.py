@@ -22,6 +22,7 @@ from counterflow.cli import (
     interrupt,
     inversions,
     methods,
+    page,
     replay,
     report,
     system,
@@ -52,6 +53,7 @@ tune.register(app)
 report.register(app)
 vital.register(app)
 system.register(app)
+page.register(app)
 app.add_typer(toybox.app, name="toybox")
 
 

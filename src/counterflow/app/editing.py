@@ -1,0 +1,183 @@
+"""Edits as the page asks for them: checked, made, told of while they run, and kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from counterflow.app import markup, sources
+from counterflow.app.session import Kept, Session
+from counterflow.app.studio import Studio
+from counterflow.app.task import Task
+from counterflow.edit.checks import check_mask
+from counterflow.edit.inversion import Inversion
+from counterflow.edit.job import Job
+from counterflow.edit.plan import Plan
+from counterflow.edit.result import Edit
+from counterflow.flow import Step
+from counterflow.images import save_png
+from counterflow.methods.base import Method
+from counterflow.methods.registry import changed
+from counterflow.trust.expecting import Expecting
+
+FREQUENT = 0.3
+"""Fewest seconds between two previews; and they take no more than a fifth of the time."""
+MOST_FRAMES = 32
+"""Of the way to a result, kept for its animation."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a visitor asks for, as it came from the page."""
+
+    picture: str | None
+    source: str
+    targets: str
+    method: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Settings as text, as `--set` takes them."""
+    seed: int = 0
+
+
+@dataclass
+class Checked:
+    """A request that can be carried out."""
+
+    source: sources.Source
+    job: Job
+    plan: Plan
+
+
+def check(studio: Studio, asked: Asked) -> Checked:
+    """Check a request whole; InputError, in a sentence, for what cannot be done."""
+    targets = sources.targets(asked.targets)
+    said = sources.sentence(asked.source, "source sentence")
+    source = sources.read(asked.picture)
+    choice = studio.seeded(asked.seed)
+    job = Job(Path(source.name), said, choice, asked.method, texts=asked.texts)
+    job.picture = source.picture
+    job.digests = {"image_sha256": source.digest, "mask_sha256": None}
+    plan = Plan(targets)
+    plan.check(job)
+    check_mask(job.method, job.inside is not None or job.auto_mask)
+    plan.check_prompts(job.method, said)
+    job.method.check_model(studio.editor.backbone)
+    return Checked(source, job, plan)
+
+
+def phases(job: Job, plan: Plan) -> list[tuple[str, int]]:
+    """The parts of an edit, with a guess of their steps."""
+    steps = job.method.steps
+    first = [("inverting", steps)] if job.method.inversion else []
+    return [*first, *[("editing", steps)] * len(plan.targets)]
+
+
+def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept], None]) -> Task:
+    """A task that makes the edits; `done` is told of each as soon as it is kept."""
+    checked = check(studio, asked)
+
+    def work(task: Task) -> None:
+        with studio.lock:
+            task.check()
+            try:
+                _edit(studio, session, checked, task, done)
+            except BaseException:
+                studio.forget()
+                raise
+            finally:
+                studio.editor.preview = None
+
+    return Task(work, phases(checked.job, checked.plan))
+
+
+def _edit(
+    studio: Studio, session: Session, checked: Checked, task: Task, done: Callable[[Kept], None]
+) -> None:
+    editor, job, plan = studio.editor, checked.job, checked.plan
+    inversion, fresh = studio.inversion(job, task.progress)
+    expecting = Expecting(editor, plan.targets, False, titled(job.method))
+    trust = [expecting(inversion, n) for n in range(len(plan.targets))]
+    task.check()
+    watch = Watch(studio, task, checked.source.picture.size)
+    editor.preview = watch
+    source_file = _own_copy(session, checked.source)
+    for n, (edit, _, origin) in enumerate(plan.run(job, editor, inversion, task.progress)):
+        file = session.place(f"{sources.slug(edit.target)}.png")
+        save_png(edit.image, file, job.record("edit", None, **plan.record(n), trust=trust[n]))
+        whole = edit.costing(origin) if fresh and n == 0 else edit
+        facts = told(job, origin, whole, trust[n])
+        kept = Kept(file, source_file, origin.prompt, edit.target, facts, path=watch.path())
+        session.keep(kept)
+        done(kept)
+        task.tell()
+
+
+def _own_copy(session: Session, source: sources.Source) -> Path:
+    """The source in the session's own folder, where it stays as long as its results."""
+    file = session.sources.get(source.digest)
+    if file is None or not file.is_file():
+        file = session.place(source.name)
+        file.write_bytes(source.file.read_bytes())
+    session.remember(source.digest, file)
+    return file
+
+
+class Watch:
+    """The preview of the running edit: decoded now and then, and all of it kept for later."""
+
+    def __init__(self, studio: Studio, task: Task, size: tuple[int, int]) -> None:
+        self._editor, self._task, self._size = studio.editor, task, size
+        self._frames: list[Tensor] = []
+        self._next = 0.0
+
+    def __call__(self, x: Tensor, step: Step) -> None:
+        """A `counterflow.flow.Preview`."""
+        self._task.check()
+        self._frames.append(x[:1].half().cpu())
+        began = time.perf_counter()
+        if began < self._next or step.index + 1 == step.count:
+            return
+        self._task.preview = self._editor.picture(x[:1], self._size)
+        self._task.tell()
+        now = time.perf_counter()
+        self._next = now + max(FREQUENT, 4 * (now - began))
+
+    def path(self) -> Tensor | None:
+        """The latents of the edit that just ended, at most `MOST_FRAMES` of them."""
+        frames, self._frames = self._frames, []
+        self._next = 0.0
+        if not frames:
+            return None
+        most = min(len(frames), MOST_FRAMES)
+        return torch.cat([frames[-1 - n * len(frames) // most] for n in reversed(range(most))])
+
+
+def titled(method: Method) -> str:
+    """A method's name, and the settings that are not its own."""
+    return ", ".join([method.name, *(f"{k}={v}" for k, v in changed(method.name, method).items())])
+
+
+def told(job: Job, inversion: Inversion, edit: Edit, trust: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page tells of an edit, for `markup.report`."""
+    cut = "".join(f"Not seen by {name}: {rest[:200]!r}. " for name, rest in edit.cut.items())
+    return {
+        "sentence": trust["sentence"],
+        "size": trust["size"],
+        "cut": cut.strip(),
+        "inverted": markup.inverted(
+            job.method.steps if job.method.inversion else 0,
+            inversion.forwards,
+            inversion.residual,
+            inversion.latent_error,
+        ),
+        "method": titled(job.method),
+        "forwards": edit.forwards,
+        "seconds": edit.seconds,
+        "seed": job.model.seed,
+    }

@@ -1,0 +1,73 @@
+"""Settings that a dropped result carries: read as a stranger's, checked, and given to the form.
+
+Only words and numbers are taken from a record: no file and no model that it names is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from counterflow import images
+from counterflow.app import sources
+from counterflow.app.session import Session
+from counterflow.app.studio import Studio
+from counterflow.edit.checks import check_seed
+from counterflow.edit.job import Job
+from counterflow.edit.plan import Plan
+from counterflow.errors import InputError
+from counterflow.methods.base import Method
+
+UNREADABLE = "The settings in this picture cannot be read; it is taken as a plain picture."
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a result was made with, as far as the form holds it."""
+
+    source: str
+    target: str
+    method: Method
+    seed: int
+    file: Path | None
+    """Its source picture, where this session had it; else None."""
+    notes: tuple[str, ...]
+
+
+def record(path: Path) -> dict[str, Any] | None:
+    """The settings of an edit in a PNG; None for a picture without any."""
+    try:
+        settings = images.read_settings(path)
+    except InputError:
+        return None
+    return settings if settings.get("command") == "edit" else None
+
+
+def restored(studio: Studio, session: Session, settings: dict[str, Any]) -> Restored:
+    """Check a record as `replay` does; InputError where it is damaged or of no use here."""
+    try:
+        job = Job.from_record(settings, Path("source"), None, studio.choice)
+        plan = Plan.from_record(settings)
+        check_seed(settings["seed"])
+        digest, identity = str(settings["image_sha256"]), str(settings["identity"])
+    except (AttributeError, KeyError, TypeError, ValueError, InputError):
+        raise InputError(UNREADABLE) from None
+    said = sources.sentence(job.source if isinstance(job.source, str) else "", "source sentence")
+    target = sources.sentence(plan.targets[-1], "target")
+    file = session.sources.get(digest)
+    file = file if file is not None and file.is_file() else None
+    notes = ["The settings of this result are restored."]
+    if identity.rpartition("@")[2] != studio.editor.backbone.identity.rpartition("@")[2]:
+        notes.append("It was made by another model, so this one will make another picture.")
+    if plan.turns:
+        notes.append("It was the last of several turns, of which only the last is restored.")
+    if settings.get("mask"):
+        notes.append("It was made inside a mask: give that again, too.")
+    if file is None:
+        notes.append(
+            "The picture that it was made from is not in it: drop that one, or edit this one."
+        )
+    else:
+        notes.append("The picture that it was made from is here again.")
+    return Restored(said, target, job.method, settings["seed"], file, tuple(notes))
