@@ -99,7 +99,7 @@ class EditEvents:
     def example(self, request: gr.Request, event: gr.SelectData) -> Updates:
         """An example was chosen."""
         each = examples()[int(event.index)]
-        file = self.session(request).place(each.name)
+        file = self.session(request).place() / each.name
         save_png(each.picture, file)
         return self.sourced(file, each.source, each.target)
 
@@ -216,7 +216,7 @@ class EditEvents:
         if kept is None or kept.path is None:
             why = "Only the newest results can be shown so." if kept else "There is no result yet."
             return {s.status: markup.note(why)}
-        file = session.place("way.webp")
+        file = session.place() / "way.webp"
         with self.studio.lock:
             views.animate(self.studio.editor, kept, file)
         return {s.way: str(file)}

@@ -74,7 +74,9 @@ def asking(studio: Studio) -> Asking:
         elem_id="cf-picture",
         placeholder="Drop a picture here, paste one, or click to choose",
     )
-    gallery = strip("Examples", [(each.picture, each.source) for each in examples()], studio.bundled)
+    gallery = strip(
+        "Examples", [(each.picture, each.source) for each in examples()], studio.bundled
+    )
     note = gr.HTML(elem_id="cf-note")
     source = gr.Textbox(
         label="What the picture shows",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from counterflow.app.session import Kept, Session
 from counterflow.app.studio import Studio
 from counterflow.app.task import Task
 from counterflow.edit.checks import check_mask
+from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
 from counterflow.edit.job import Job
 from counterflow.edit.plan import Plan
@@ -45,30 +46,26 @@ class Asked:
     seed: int = 0
 
 
-@dataclass
-class Checked:
-    """A request that can be carried out."""
+def check(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
+    """Check a request whole; InputError, in a sentence, for what cannot be done.
 
-    source: sources.Source
-    job: Job
-    plan: Plan
-
-
-def check(studio: Studio, asked: Asked) -> Checked:
-    """Check a request whole; InputError, in a sentence, for what cannot be done."""
+    The picture comes to lie in a new folder of the session, where its results will be too: so the
+    records in these name it as it is called, and nothing of where it was.
+    """
     targets = sources.targets(asked.targets)
     said = sources.sentence(asked.source, "source sentence")
     source = sources.read(asked.picture)
-    choice = studio.seeded(asked.seed)
-    job = Job(Path(source.name), said, choice, asked.method, texts=asked.texts)
-    job.picture = source.picture
-    job.digests = {"image_sha256": source.digest, "mask_sha256": None}
+    file = session.place() / source.name
+    shutil.copyfile(source.file, file)
+    job = Job(file, said, studio.seeded(asked.seed), asked.method, texts=asked.texts)
     plan = Plan(targets)
     plan.check(job)
+    job.open()
     check_mask(job.method, job.inside is not None or job.auto_mask)
     plan.check_prompts(job.method, said)
     job.method.check_model(studio.editor.backbone)
-    return Checked(source, job, plan)
+    session.remember(source.digest, file)
+    return job, plan
 
 
 def phases(job: Job, plan: Plan) -> list[tuple[str, int]]:
@@ -80,59 +77,46 @@ def phases(job: Job, plan: Plan) -> list[tuple[str, int]]:
 
 def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept], None]) -> Task:
     """A task that makes the edits; `done` is told of each as soon as it is kept."""
-    checked = check(studio, asked)
+    job, plan = check(studio, session, asked)
 
     def work(task: Task) -> None:
         with studio.lock:
             task.check()
             try:
-                _edit(studio, session, checked, task, done)
+                for kept in edited(studio, job, plan, task):
+                    session.keep(kept)
+                    done(kept)
+                    task.tell()
             except BaseException:
                 studio.forget()
                 raise
             finally:
                 studio.editor.preview = None
 
-    return Task(work, phases(checked.job, checked.plan))
+    return Task(work, phases(job, plan))
 
 
-def _edit(
-    studio: Studio, session: Session, checked: Checked, task: Task, done: Callable[[Kept], None]
-) -> None:
-    editor, job, plan = studio.editor, checked.job, checked.plan
+def edited(studio: Studio, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
+    """Make a job's edits, one after another; the model's lock must be held."""
+    editor = studio.editor
     inversion, fresh = studio.inversion(job, task.progress)
     expecting = Expecting(editor, plan.targets, False, titled(job.method))
     trust = [expecting(inversion, n) for n in range(len(plan.targets))]
     task.check()
-    watch = Watch(studio, task, checked.source.picture.size)
-    editor.preview = watch
-    source_file = _own_copy(session, checked.source)
+    editor.preview = watch = Watch(editor, task, inversion.picture.size)
     for n, (edit, _, origin) in enumerate(plan.run(job, editor, inversion, task.progress)):
-        file = session.place(f"{sources.slug(edit.target)}.png")
-        save_png(edit.image, file, job.record("edit", None, **plan.record(n), trust=trust[n]))
+        file = job.image.with_name(f"{n + 1}-{sources.slug(edit.target)}.png")
+        save_png(edit.image, file, job.record("edit", file, **plan.record(n), trust=trust[n]))
         whole = edit.costing(origin) if fresh and n == 0 else edit
         facts = told(job, origin, whole, trust[n])
-        kept = Kept(file, source_file, origin.prompt, edit.target, facts, path=watch.path())
-        session.keep(kept)
-        done(kept)
-        task.tell()
-
-
-def _own_copy(session: Session, source: sources.Source) -> Path:
-    """The source in the session's own folder, where it stays as long as its results."""
-    file = session.sources.get(source.digest)
-    if file is None or not file.is_file():
-        file = session.place(source.name)
-        file.write_bytes(source.file.read_bytes())
-    session.remember(source.digest, file)
-    return file
+        yield Kept(file, job.image, origin.prompt, edit.target, facts, path=watch.path())
 
 
 class Watch:
     """The preview of the running edit: decoded now and then, and all of it kept for later."""
 
-    def __init__(self, studio: Studio, task: Task, size: tuple[int, int]) -> None:
-        self._editor, self._task, self._size = studio.editor, task, size
+    def __init__(self, editor: Editor, task: Task, size: tuple[int, int]) -> None:
+        self._editor, self._task, self._size = editor, task, size
         self._frames: list[Tensor] = []
         self._next = 0.0
 

@@ -33,7 +33,12 @@ def fields(names: Sequence[str]) -> dict[str, list[Kind]]:
 def widget(name: str, kinds: Sequence[Kind]) -> Any:
     """The field of a setting, hidden: a number, a tick, a choice, or text where kinds differ."""
     label = name.replace("_", " ")
-    common = {"label": label, "visible": False, "interactive": True, "elem_id": f"set-{name}"}
+    common: dict[str, Any] = {
+        "label": label,
+        "visible": False,
+        "interactive": True,
+        "elem_id": f"set-{name}",
+    }
     if all(isinstance(kind, Integer) for kind in kinds):
         return gr.Number(precision=0, min_width=120, **common)
     if all(isinstance(kind, Number) for kind in kinds):
@@ -54,15 +59,16 @@ def shown(widgets: Mapping[str, Any], method: Method) -> dict[Any, Any]:
             updates[field] = gr.update(visible=name in FIRST, interactive=False, value=None)
             continue
         each = declared[name]
+        kind: Any = each.kind
         more: dict[str, Any] = {"info": each.help}
         if isinstance(field, gr.Number):
-            more |= {"minimum": each.kind.low, "maximum": each.kind.high}
+            more |= {"minimum": kind.low, "maximum": kind.high}
         elif isinstance(field, gr.Dropdown):
-            more |= {"choices": list(each.kind.options)}
+            more |= {"choices": list(kind.options)}
         elif isinstance(field, gr.Textbox):
-            more["info"] = f"{each.help} It takes {each.kind.says}."
+            more["info"] = f"{each.help} It takes {kind.says}."
         value = getattr(method, name)
-        text = each.kind.write(value) if isinstance(field, gr.Textbox) else value
+        text = kind.write(value) if isinstance(field, gr.Textbox) else value
         updates[field] = gr.update(visible=True, interactive=True, value=text, **more)
     return updates
 

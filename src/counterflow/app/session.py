@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from counterflow.app.task import Task
@@ -36,8 +35,7 @@ class Kept:
     facts: dict[str, Any]
     """What is told of it; see `markup.report`."""
     mask: Path | None = None
-    found: np.ndarray | None = field(default=None, repr=False)
-    """The mask that the method found itself, bool `[height, width]` at the picture's size."""
+    """The mask that it was made inside, or that its method found."""
     path: Tensor | None = field(default=None, repr=False)
     """The clean picture's latents after each step, `[steps, c, h, w]`, half precision."""
 
@@ -56,11 +54,11 @@ class Session:
         self.task: Task | None = None
         self._numbers = itertools.count(1)
 
-    def place(self, name: str) -> Path:
-        """A new file's path in the session's folder, in a folder of its own."""
+    def place(self) -> Path:
+        """A new folder in the session's."""
         folder = self.folder / str(next(self._numbers))
-        folder.mkdir()
-        return folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def keep(self, kept: Kept) -> None:
         """Put a result first in the history; the oldest go, with their files."""
@@ -68,15 +66,18 @@ class Session:
         self.shown = kept
         for each in self.history[MOST_PATHS:]:
             each.path = None
-        for each in self.history[MOST_KEPT:]:
-            shutil.rmtree(each.file.parent, ignore_errors=True)
-        del self.history[MOST_KEPT:]
+        gone, self.history = self.history[MOST_KEPT:], self.history[:MOST_KEPT]
+        used = {each.file.parent for each in self.history}
+        for each in gone:
+            each.file.unlink(missing_ok=True)
+            if each.file.parent not in used:
+                shutil.rmtree(each.file.parent, ignore_errors=True)
 
     def remember(self, digest: str, file: Path) -> None:
         """Note where a source picture's file is; the oldest are forgotten."""
         self.sources[digest] = file
         self.sources.move_to_end(digest)
-        while len(self.sources) > MOST_KEPT:
+        while len(self.sources) > 4 * MOST_KEPT:
             self.sources.popitem(last=False)
 
     def close(self) -> None:

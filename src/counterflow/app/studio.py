@@ -19,8 +19,11 @@ from counterflow.progress import Progress
 if TYPE_CHECKING:
     from PIL import Image
 
-SHOWN = ("stabilityai/stable-diffusion-3.5-medium", "black-forest-labs/FLUX.1-dev")
-SHOWN += ("Tongyi-MAI/Z-Image",)
+SHOWN = (
+    "stabilityai/stable-diffusion-3.5-medium",
+    "black-forest-labs/FLUX.1-dev",
+    "Tongyi-MAI/Z-Image",
+)
 """Models that the first view names."""
 
 

@@ -27,7 +27,9 @@ class Clock:
     """How much of some work is done, and about how long the rest takes."""
 
     def __init__(self, phases: Phases) -> None:
-        self._phases = [list(each) for each in phases] or [["", 1]]
+        self._names = [name for name, _ in phases] or [""]
+        self._counts = [count for _, count in phases] or [1]
+        """Steps of each part: guessed, and from its first step on as it tells."""
         self._at, self._made = 0, 0
         self._steps: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
@@ -41,20 +43,20 @@ class Clock:
         """Note that `made` of the `expected` steps of a part are made."""
         now = time.perf_counter()
         passed, self._last = now - self._last, now
-        while self._at + 1 < len(self._phases) and (
-            self._phases[self._at][0] != label or made < self._made
+        while self._at + 1 < len(self._names) and (
+            self._names[self._at] != label or made < self._made
         ):
             self._at, self._made = self._at + 1, 0
-        self._phases[self._at] = [label, max(expected, made, 1)]
+        at = self._at
+        self._names[at], self._counts[at] = label, max(expected, made, 1)
         self._steps[label] = self._steps.get(label, 0) + max(made - self._made, 1)
         self._seconds[label] = self._seconds.get(label, 0.0) + passed
         self._made = made
-        done = sum(n for _, n in self._phases[: self._at]) + made
-        self.share = done / sum(n for _, n in self._phases)
+        self.share = (sum(self._counts[:at]) + made) / sum(self._counts)
         pace = {each: self._seconds[each] / self._steps[each] for each in self._steps}
-        rest = (self._phases[self._at][1] - made) * pace[label]
-        later = self._phases[self._at + 1 :]
-        self.left = rest + sum(n * pace.get(name, pace[label]) for name, n in later)
+        later = zip(self._names[at + 1 :], self._counts[at + 1 :], strict=True)
+        rest = (self._counts[at] - made) * pace[label]
+        self.left = rest + sum(count * pace.get(name, pace[label]) for name, count in later)
 
 
 class Task:
@@ -106,7 +108,8 @@ class Task:
         try:
             while not self.over:
                 with self._changed:
-                    self._changed.wait_for(lambda seen=seen: self._version != seen, POLL)
+                    if self._version == seen:
+                        self._changed.wait(POLL)
                     fresh, seen = self._version != seen, self._version
                 if fresh:
                     yield self
