@@ -29,11 +29,8 @@ class Picture(Uploads, gr.Image):  # type: ignore[misc]
     def preprocess(self, payload: Any) -> str | None:
         """The file's path, before anything of it is decoded."""
         return None if payload is None else payload.path
-    from collections.abc import Callable, Sequence
-    from typing import TYPE_CHECKING, Any, Literal
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
-
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component

@@ -9,21 +9,16 @@ from typing import Any
 import gradio as gr
 
 from counterflow.app import editing, forms, markup, presets, restore, sources, views
+from counterflow.app.desk import MODEL, QUIET, Updates
 from counterflow.app.edit_tab import Asking, Showing
 from counterflow.app.examples import examples
 from counterflow.app.session import Kept, Session
 from counterflow.app.studio import Studio
+from counterflow.app.task import Task
 from counterflow.errors import CounterflowError
 from counterflow.images import save_png
 from counterflow.methods import registry
 from counterflow.methods.base import Method
-
-Updates = dict[Any, Any]
-
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-"""Events that answer at once, whoever is editing."""
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-"""Events that work with the model: one at a time, in the order of their clicks."""
 
 
 class EditEvents:
@@ -45,23 +40,13 @@ class EditEvents:
         a.examples.select(self.example, None, [a.picture, a.note, *sentences], **QUIET)
         a.preset.input(self.preset, a.preset, form, **QUIET)
         a.method.input(self.chosen, a.method, form, **QUIET)
-        running = a.run.click(
-            self.edit,
-            a.inputs,
-            [a.run, a.cancel, s.status, *s.outputs],
-            api_name="edit",
-            api_visibility="undocumented",
-            show_progress="minimal",
-            show_progress_on=s.status,
-            **MODEL,
-        )
-        a.cancel.click(self.cancel, None, [a.run, a.cancel, s.status], cancels=[running], **QUIET)
+        a.desk.wire(self.edit, a.inputs, s.outputs)
         s.history.select(self.again, None, s.outputs, **QUIET)
         s.reuse.click(self.reuse, None, [a.picture, a.note, *sentences], **QUIET)
         s.show_way.click(
             self.way,
             None,
-            [s.way, s.status],
+            [s.way, a.desk.status],
             show_progress_on=s.way,
             api_visibility="private",
             **MODEL,
@@ -132,50 +117,24 @@ class EditEvents:
 
     def edit(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """Make the edits, telling of them while they run."""
-        a, s, session = self.asking, self.showing, self.session(request)
+        session = self.session(request)
         done: list[Kept] = []
-        try:
-            asked = self.asked(values)
-            task = editing.begin(self.studio, session, asked, done.append)
-        except CounterflowError as error:
-            yield self.rest(markup.wrong(str(error)))
-            return
-        session.task = task
-        yield {
-            a.run: gr.update(interactive=False),
-            a.cancel: gr.update(interactive=True),
-            s.status: markup.status(task),
-        }
-        source = sources.read(asked.picture).picture
-        shown, told, preview = None, 0, None
-        for _ in task:
-            updates: Updates = {s.status: markup.status(task)}
-            if len(done) > told:
-                told = len(done)
-                updates |= self.result(session, done[-1])
-            elif task.preview is not None and task.preview is not preview:
-                preview = task.preview
-                updates |= {s.slider: (source, preview)}
-            yield updates
-        session.task = None
-        if task.error:
-            shown = markup.wrong(task.error)
-        elif task.stopped:
-            shown = markup.note("Cancelled.")
-        yield self.rest(shown or "")
+        told: list[Any] = [None]
 
-    def rest(self, status: str) -> Updates:
-        """Updates of a page that is not at work."""
-        a = self.asking
-        idle = {a.run: gr.update(interactive=True), a.cancel: gr.update(interactive=False)}
-        return idle | {self.showing.status: status}
+        def begin() -> Task:
+            return editing.begin(self.studio, session, self.asked(values), done.append)
 
-    def cancel(self, request: gr.Request) -> Updates:
-        """Stop what this tab has running or waiting."""
-        task = self.session(request).task
-        if task is not None:
-            task.stop()
-        return self.rest(markup.note("Cancelled."))
+        def fresh(task: Task) -> Updates:
+            if done:
+                shown = self.result(session, done[-1])
+                done.clear()
+                return shown
+            if task.preview is None or task.preview is told[0]:
+                return {}
+            told[0] = task.preview
+            return {self.showing.slider: (task.source, task.preview)}
+
+        yield from self.asking.desk.follow(session, begin, fresh)
 
     def result(self, session: Session, kept: Kept) -> Updates:
         """Updates that show a result, and the history with it."""
@@ -183,7 +142,6 @@ class EditEvents:
         session.shown = kept
         before, after = views.pair(kept)
         heat, share = views.difference(before, after)
-        gallery = [(str(each.file), each.target) for each in session.history]
         return {
             s.slider: (before, after),
             s.difference: heat,
@@ -192,7 +150,7 @@ class EditEvents:
             s.report: markup.report(kept.facts, kept.source, kept.target),
             s.download: gr.update(value=str(kept.file), visible=True),
             s.reuse: gr.update(visible=True),
-            s.history: gr.update(value=gallery, visible=True, selected_index=None),
+            s.history: editing.gallery(session),
         }
 
     def again(self, request: gr.Request, event: gr.SelectData) -> Updates:
@@ -215,7 +173,7 @@ class EditEvents:
         kept = session.shown
         if kept is None or kept.path is None:
             why = "Only the newest results can be shown so." if kept else "There is no result yet."
-            return {s.status: markup.note(why)}
+            return {self.asking.desk.status: markup.note(why)}
         file = session.place() / "way.webp"
         with self.studio.lock:
             views.animate(self.studio.editor, kept, file)

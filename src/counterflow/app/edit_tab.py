@@ -9,6 +9,7 @@ import gradio as gr
 
 from counterflow.app import forms, markup, presets, sources
 from counterflow.app.components import Picture
+from counterflow.app.desk import Desk
 from counterflow.app.examples import examples
 from counterflow.app.studio import Studio
 from counterflow.methods import registry
@@ -29,8 +30,7 @@ class Asking:
     about: Any
     fields: dict[str, Any]
     seed: Any
-    run: Any
-    cancel: Any
+    desk: Desk
 
     @property
     def inputs(self) -> list[Any]:
@@ -43,7 +43,6 @@ class Asking:
 class Showing:
     """The components that show what has come of it."""
 
-    status: Any
     slider: Any
     difference: Any
     changed: Any
@@ -93,9 +92,7 @@ def asking(studio: Studio) -> Asking:
         elem_id="cf-targets",
     )
     words = gr.HTML(markup.words("", [], None), elem_id="cf-words")
-    with gr.Row():
-        run = gr.Button("Edit", variant="primary", scale=3, elem_id="cf-run")
-        cancel = gr.Button("Cancel", interactive=False, min_width=90, elem_id="cf-cancel")
+    desk = Desk(studio, "Edit", "edit")
     preset = gr.Radio(
         [each.label for each in presets.PRESETS] + [presets.OTHER],
         value=presets.of(registry.DEFAULT),
@@ -133,8 +130,7 @@ def asking(studio: Studio) -> Asking:
         about,
         fields,
         seed,
-        run,
-        cancel,
+        desk,
     )
 
 
@@ -158,9 +154,9 @@ def strip(label: str, pictures: list[Any], visible: bool, columns: int = 5) -> A
     )
 
 
-def showing() -> Showing:
-    """Draw the buttons, the progress and the result."""
-    status = gr.HTML(elem_id="cf-status")
+def showing(desk: Desk) -> Showing:
+    """Draw the progress and the result."""
+    desk.line()
     with gr.Tabs():
         with gr.Tab("Before and after"):
             slider = gr.ImageSlider(
@@ -199,6 +195,4 @@ def showing() -> Showing:
         )
         reuse = gr.Button("Use as source", visible=False, size="sm", elem_id="cf-reuse")
     history = strip("History of this session", [], False, 6)
-    return Showing(
-        status, slider, difference, changed, way, show_way, report, download, reuse, history
-    )
+    return Showing(slider, difference, changed, way, show_way, report, download, reuse, history)

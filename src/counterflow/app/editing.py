@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import gradio as gr
 import torch
 from torch import Tensor
 
@@ -68,11 +69,10 @@ def check(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
     return job, plan
 
 
-def phases(job: Job, plan: Plan) -> list[tuple[str, int]]:
+def phases(method: Method, targets: int = 1) -> list[tuple[str, int]]:
     """The parts of an edit, with a guess of their steps."""
-    steps = job.method.steps
-    first = [("inverting", steps)] if job.method.inversion else []
-    return [*first, *[("editing", steps)] * len(plan.targets)]
+    first = [("inverting", method.steps)] if method.inversion else []
+    return [*first, *[("editing", method.steps)] * targets]
 
 
 def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept], None]) -> Task:
@@ -93,7 +93,9 @@ def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept],
             finally:
                 studio.editor.preview = None
 
-    return Task(work, phases(job, plan))
+    task = Task(work, phases(job.method, len(plan.targets)))
+    task.source = job.picture
+    return task
 
 
 def edited(studio: Studio, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
@@ -105,11 +107,41 @@ def edited(studio: Studio, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
     task.check()
     editor.preview = watch = Watch(editor, task, inversion.picture.size)
     for n, (edit, _, origin) in enumerate(plan.run(job, editor, inversion, task.progress)):
-        file = job.image.with_name(f"{n + 1}-{sources.slug(edit.target)}.png")
-        save_png(edit.image, file, job.record("edit", file, **plan.record(n), trust=trust[n]))
         whole = edit.costing(origin) if fresh and n == 0 else edit
-        facts = told(job, origin, whole, trust[n])
-        yield Kept(file, job.image, origin.prompt, edit.target, facts, path=watch.path())
+        yield keeping(job, plan, n, whole, trust[n], exactness(origin), watch.path())
+
+
+def keeping(
+    job: Job,
+    plan: Plan,
+    n: int,
+    edit: Edit,
+    trust: Mapping[str, Any] | None = None,
+    inverted: str = "",
+    path: Tensor | None = None,
+) -> Kept:
+    """Write result `n` of a job beside its source, with its settings inside."""
+    file = job.image.with_name(f"{n + 1}-{sources.slug(edit.target)}-{job.method.name}.png")
+    said = {} if trust is None else {"trust": trust}
+    save_png(edit.image, file, job.record("edit", file, **plan.record(n), **said))
+    cut = "".join(f"Not seen by {name}: {rest[:200]!r}. " for name, rest in edit.cut.items())
+    facts = {
+        "sentence": (trust or {}).get("sentence", ""),
+        "size": (trust or {}).get("size", ""),
+        "cut": cut.strip(),
+        "inverted": inverted,
+        "method": titled(job.method),
+        "forwards": edit.forwards,
+        "seconds": edit.seconds,
+        "seed": job.model.seed,
+    }
+    return Kept(file, job.image, job.source or "", edit.target, facts, path=path)
+
+
+def exactness(inversion: Inversion) -> str:
+    """How an inversion went, in words."""
+    steps = inversion.method.steps if inversion.trajectory is not None else 0
+    return markup.inverted(steps, inversion.forwards, inversion.residual, inversion.latent_error)
 
 
 class Watch:
@@ -147,21 +179,7 @@ def titled(method: Method) -> str:
     return ", ".join([method.name, *(f"{k}={v}" for k, v in changed(method.name, method).items())])
 
 
-def told(job: Job, inversion: Inversion, edit: Edit, trust: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page tells of an edit, for `markup.report`."""
-    cut = "".join(f"Not seen by {name}: {rest[:200]!r}. " for name, rest in edit.cut.items())
-    return {
-        "sentence": trust["sentence"],
-        "size": trust["size"],
-        "cut": cut.strip(),
-        "inverted": markup.inverted(
-            job.method.steps if job.method.inversion else 0,
-            inversion.forwards,
-            inversion.residual,
-            inversion.latent_error,
-        ),
-        "method": titled(job.method),
-        "forwards": edit.forwards,
-        "seconds": edit.seconds,
-        "seed": job.model.seed,
-    }
+def gallery(session: Session) -> Any:
+    """The update of a strip that shows a session's history."""
+    shown = [(str(each.file), each.target) for each in session.history]
+    return gr.update(value=shown, visible=True, selected_index=None)

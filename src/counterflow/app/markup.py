@@ -33,14 +33,18 @@ def words(source: str, targets: Sequence[str], known: Collection[str] | None) ->
 
 
 def _notes(source: str, targets: Sequence[str], known: Collection[str] | None) -> str:
-    notes = []
-    new = dict.fromkeys(w for each in (source, *targets) for w in unknown_words(each, known))
-    if new:
-        listed = ", ".join(f"<b>{escape(word)}</b>" for word in new)
-        notes.append(f"This model never learned {listed}: take other words.")
-    if any(target.split() == source.split() for target in targets):
-        notes.append("A target equals the source: expect the same picture again.")
-    return "".join(f'<p class="cf-warn">{note}</p>' for note in notes)
+    same = any(target.split() == source.split() for target in targets)
+    said = "A target equals the source: expect the same picture again."
+    return unknown((source, *targets), known) + (f'<p class="cf-warn">{said}</p>' if same else "")
+
+
+def unknown(sentences: Sequence[str], known: Collection[str] | None) -> str:
+    """A line that names the words which the model never learned; empty if there are none."""
+    new = dict.fromkeys(w for each in sentences for w in unknown_words(each, known))
+    if not new:
+        return ""
+    listed = ", ".join(f"<b>{escape(word)}</b>" for word in new)
+    return f'<p class="cf-warn">This model never learned {listed}: take other words.</p>'
 
 
 def sentence(text: str, marked: Spans, tag: str, known: Collection[str] | None = None) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import gradio as gr
 
 from counterflow.app import edit_tab
+from counterflow.app.compare_tab import CompareTab
+from counterflow.app.draw_tab import DrawTab
 from counterflow.app.edit_events import EditEvents
 from counterflow.app.studio import SHOWN, Studio
 from counterflow.methods import registry
@@ -37,13 +39,20 @@ def build(studio: Studio) -> Any:
     """The page on a model, as a `gradio.Blocks` that is not launched yet."""
     with gr.Blocks(title="Counterflow", analytics_enabled=False, delete_cache=(SWEEP, AGE)) as page:
         gr.HTML(header(studio), elem_classes="cf-head")
-        with gr.Row():
-            with gr.Column(scale=5, min_width=320):
-                asking = edit_tab.asking(studio)
-            with gr.Column(scale=6, min_width=320):
-                showing = edit_tab.showing()
+        with gr.Tabs(selected="edit") as tabs:
+            with gr.Tab("Edit", id="edit"), gr.Row():
+                with gr.Column(scale=5, min_width=320):
+                    asking = edit_tab.asking(studio)
+                with gr.Column(scale=6, min_width=320):
+                    showing = edit_tab.showing(asking.desk)
+            with gr.Tab("Compare methods", id="compare"):
+                comparing = CompareTab(studio, asking)
+            with gr.Tab("Draw a picture", id="draw"):
+                drawing = DrawTab(studio, asking)
         events = EditEvents(studio, asking, showing)
         events.wire()
+        comparing.wire(showing.history)
+        drawing.wire(tabs)
         form = [asking.preset, asking.method, asking.about, *asking.fields.values()]
         page.load(
             lambda: events.form(registry.method(registry.DEFAULT), registry.DEFAULT),

@@ -51,6 +51,8 @@ class Session:
         self.shown: Kept | None = None
         self.sources: OrderedDict[str, Path] = OrderedDict()
         """Files of pictures that were edited or drawn, by their SHA-256."""
+        self.drawn: tuple[Path, str, str] | None = None
+        """What was drawn last: its file, its sentence, and a target or nothing."""
         self.task: Task | None = None
         self._numbers = itertools.count(1)
 

@@ -72,6 +72,8 @@ class Task:
         self.clock = Clock(phases)
         self.label = ""
         """What is being done."""
+        self.source: Image.Image | None = None
+        """The picture that is worked on."""
         self.preview: Image.Image | None = None
         """What the running edit is heading for."""
         self.error = ""

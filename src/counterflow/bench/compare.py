@@ -41,10 +41,12 @@ def compare(
     mask: np.ndarray | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    steps: Progress | None = None,
 ) -> Iterator[Compared]:
     """Each method's edit, as soon as it is made; an error stops only the method that has it.
 
     Methods that invert a picture alike share the inversion. `mask` is as in `Editor.edit_batch`.
+    `progress` is told of each method, `steps` of each step of one.
     """
     inversions: dict[object, Inversion] = {}
     for n, each in enumerate(variants):
@@ -52,10 +54,10 @@ def compare(
         try:
             inversion = inversions.get(how.sharing_key)
             if inversion is None:
-                inversion = editor.invert(picture, source, how, seed=seed)
+                inversion = editor.invert(picture, source, how, steps, seed)
                 inversions[how.sharing_key] = inversion
             inversion.forget()
-            edit = editor.edit(inversion, target, how, mask=mask, seed=seed)
+            edit = editor.edit(inversion, target, how, mask=mask, seed=seed, progress=steps)
         except CounterflowError as error:
             yield Compared(each.name, each.title, how, error=str(error))
         else:

@@ -1,0 +1,119 @@
+"""The tab that edits one picture by several methods, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from counterflow.app import editing, markup, presets
+from counterflow.app.desk import Desk, Updates
+from counterflow.app.edit_tab import Asking, strip
+from counterflow.app.session import Session
+from counterflow.app.studio import Studio
+from counterflow.app.task import Task
+from counterflow.bench.compare import Compared, compare
+from counterflow.edit.job import Job
+from counterflow.edit.plan import Plan
+from counterflow.errors import InputError
+from counterflow.methods.registry import variant
+
+FIRST = ["paired", "paired-short", "flowalign", "directedit"]
+"""Methods that are compared unless others are chosen."""
+MOST = 12
+
+
+class CompareTab:
+    """Its components, and what happens there; picture and sentences are those of the first tab."""
+
+    def __init__(self, studio: Studio, asking: Asking) -> None:
+        self.studio, self.asking = studio, asking
+        gr.HTML(
+            markup.about(
+                "The picture and the sentences of the first tab, edited by each of these methods "
+                "as it comes. The figure in dB says how like the source the result is; the results "
+                "are in the history, too."
+            )
+        )
+        self.methods = gr.Dropdown(
+            presets.methods(),
+            value=FIRST,
+            multiselect=True,
+            max_choices=MOST,
+            label="Methods",
+            elem_id="cf-methods",
+        )
+        self.desk = Desk(studio, "Compare", "compare")
+        self.desk.line()
+        self.results = strip("Comparison", [], True, 4)
+
+    def wire(self, history: Any) -> None:
+        """Connect the components; `history` is the strip of the first tab."""
+        a = self.asking
+        inputs = [self.methods, a.picture, a.source, a.targets, a.seed]
+        self.desk.wire(self.compare, inputs, [self.results, history])
+        self.history = history
+
+    def compare(
+        self,
+        request: gr.Request,
+        methods: Sequence[str],
+        picture: str | None,
+        source: str,
+        targets: str,
+        seed: float | None,
+    ) -> Iterator[Updates]:
+        """Make every method's edit, and show each as soon as it is made."""
+        session = self.desk.session(request)
+        cells: list[tuple[Any, str]] = []
+
+        def begin() -> Task:
+            if not methods:
+                raise InputError("No method is chosen: choose two or more.")
+            if len(methods) > MOST:
+                raise InputError(f"{len(methods)} methods at once: {MOST} are the most.")
+            asked = editing.Asked(picture, source, targets, methods[0], seed=int(seed or 0))
+            job, plan = editing.check(self.studio, session, asked)
+            cells.append((job.picture, "source"))
+            return self.task(session, job, plan, list(methods), cells)
+
+        def fresh(task: Task) -> Updates:
+            gallery = editing.gallery(session)
+            return {self.results: list(cells), self.history: gallery}
+
+        yield from self.desk.follow(session, begin, fresh)
+
+    def task(
+        self,
+        session: Session,
+        job: Job,
+        plan: Plan,
+        methods: list[str],
+        cells: list[tuple[Any, str]],
+    ) -> Task:
+        """The work; `cells` are filled as it goes on."""
+        variants = [variant(name) for name in methods]
+
+        def work(task: Task) -> None:
+            with self.studio.lock:
+                assert job.picture is not None and job.source is not None, "it is open"
+                prompts, seed = (job.source, plan.targets[0]), job.model.seed
+                given = (self.studio.editor, job.picture, *prompts, variants, job.inside, seed)
+                for made in compare(*given, steps=task.progress):
+                    cells.append(self.cell(session, job, plan, made))
+                    task.tell()
+
+        guesses = [part for each in variants for part in editing.phases(each.method)]
+        return Task(work, guesses)
+
+    def cell(self, session: Session, job: Job, plan: Plan, made: Compared) -> tuple[Any, str]:
+        """A method's picture with what it cost, or the source with why there is none."""
+        if made.edit is None:
+            return job.picture, f"{made.name}: {made.error}"
+        own = replace(job, method_name=made.method.name, settings=made.method.to_dict(), texts={})
+        edit = replace(made.edit, forwards=made.forwards, seconds=made.seconds)
+        session.keep(editing.keeping(own, plan, 0, edit))
+        like = "" if made.psnr is None else f", {made.psnr:.1f} dB"
+        return made.edit.image, f"{made.name}: {made.forwards} forwards{like}"

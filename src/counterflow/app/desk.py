@@ -1,0 +1,93 @@
+"""The buttons that begin and end a piece of work with the model, and the line that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from counterflow.app import markup
+from counterflow.app.session import Session
+from counterflow.app.studio import Studio
+from counterflow.app.task import Task
+from counterflow.errors import CounterflowError
+
+Updates = dict[Any, Any]
+
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Events that answer at once, whoever works with the model."""
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+"""Events that work with the model: one at a time, in the order of their clicks."""
+
+
+class Desk:
+    """Draws the two buttons; `line` draws the line, which may be elsewhere."""
+
+    def __init__(self, studio: Studio, label: str, name: str) -> None:
+        self.studio, self.name = studio, name
+        with gr.Row():
+            self.run = gr.Button(label, variant="primary", scale=3, elem_id=f"cf-{name}-run")
+            self.cancel = gr.Button(
+                "Cancel", interactive=False, min_width=90, elem_id=f"cf-{name}-cancel"
+            )
+        self.status: Any = None
+
+    def line(self) -> None:
+        """Draw the line that tells how far the work is."""
+        self.status = gr.HTML(elem_id=f"cf-{self.name}-status")
+
+    def wire(self, work: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
+        """Connect the buttons; `work` is a generator of updates that follows a task."""
+        running = self.run.click(
+            work,
+            inputs,
+            [self.run, self.cancel, self.status, *outputs],
+            api_name=self.name,
+            api_visibility="undocumented",
+            show_progress="minimal",
+            show_progress_on=self.status,
+            **MODEL,
+        )
+        mine = [self.run, self.cancel, self.status]
+        self.cancel.click(self.stop, None, mine, cancels=[running], **QUIET)
+
+    def follow(
+        self,
+        session: Session,
+        begin: Callable[[], Task],
+        fresh: Callable[[Task], Updates] = lambda task: {},
+    ) -> Iterator[Updates]:
+        """Begin a task and tell of it until it ends; `fresh` says what else is new."""
+        try:
+            task = begin()
+        except CounterflowError as error:
+            yield self.rest(markup.wrong(str(error)))
+            return
+        session.task = task
+        yield {
+            self.run: gr.update(interactive=False),
+            self.cancel: gr.update(interactive=True),
+            self.status: markup.status(task),
+        }
+        for _ in task:
+            yield {self.status: markup.status(task)} | fresh(task)
+        session.task = None
+        said = markup.wrong(task.error) if task.error else ""
+        yield self.rest(markup.note("Cancelled.") if task.stopped else said)
+
+    def rest(self, status: str) -> Updates:
+        """Updates for when nothing is at work."""
+        idle = {self.run: gr.update(interactive=True), self.cancel: gr.update(interactive=False)}
+        return idle | {self.status: status}
+
+    def stop(self, request: gr.Request) -> Updates:
+        """Stop what this tab has running or waiting."""
+        task = self.session(request).task
+        if task is not None:
+            task.stop()
+        return self.rest(markup.note("Cancelled."))
+
+    def session(self, request: gr.Request) -> Session:
+        """The visitor's tab."""
+        return self.studio.sessions(request.session_hash)
