@@ -181,5 +181,8 @@ def titled(method: Method) -> str:
 
 def gallery(session: Session) -> Any:
     """The update of a strip that shows a session's history."""
-    shown = [(str(each.file), each.target) for each in session.history]
+    shown = [
+        (str(each.file), f"{markup.brief(each.source, each.target)} · {each.facts['method']}")
+        for each in session.history
+    ]
     return gr.update(value=shown, visible=True, selected_index=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
+from textwrap import shorten
 from typing import Any
 
 from counterflow.app.task import Task
@@ -23,7 +24,7 @@ def words(source: str, targets: Sequence[str], known: Collection[str] | None) ->
     """Source and targets, with the words marked that go, that come, and that nobody learned."""
     if not source.strip() or not targets:
         return '<p class="cf-hint">Words that both sentences share stay; write both to see.</p>'
-    gone = [span for target in targets for span in changed_words(target, source)]
+    gone = set.intersection(*[set(changed_words(target, source)) for target in targets])
     rows = [("source", sentence(source, gone, "del", known))]
     for target in targets:
         told = sentence(target, changed_words(source, target), "ins", known)
@@ -59,6 +60,15 @@ def sentence(text: str, marked: Spans, tag: str, known: Collection[str] | None =
         parts += [escape(text[at:start]), word]
         at = stop
     return "".join([*parts, escape(text[at:])])
+
+
+def brief(source: str, target: str, most: int = 40) -> str:
+    """The words of a target that its source lacks, as plain text; the target where it lacks none.
+
+    It is cut to `most` letters.
+    """
+    new = " ".join(target[start:stop] for start, stop in changed_words(source, target))
+    return shorten(new or target, most, placeholder="…")
 
 
 def status(task: Task, doing: str = "") -> str:
