@@ -76,7 +76,7 @@ class CompareTab:
                 raise InputError(f"{len(methods)} methods at once: {MOST} are the most.")
             asked = editing.Asked(picture, source, targets, methods[0], seed=int(seed or 0))
             job, plan = editing.check(self.studio, session, asked)
-            cells.append((job.picture, "source"))
+            cells.append((str(editing.before(job.image)), "source"))
             return self.task(session, job, plan, list(methods), cells)
 
         def fresh(task: Task) -> Updates:
@@ -111,9 +111,10 @@ class CompareTab:
     def cell(self, session: Session, job: Job, plan: Plan, made: Compared) -> tuple[Any, str]:
         """A method's picture with what it cost, or the source with why there is none."""
         if made.edit is None:
-            return job.picture, f"{made.name}: {made.error}"
+            return str(editing.before(job.image)), f"{made.name}: {made.error}"
         own = replace(job, method_name=made.method.name, settings=made.method.to_dict(), texts={})
         edit = replace(made.edit, forwards=made.forwards, seconds=made.seconds)
-        session.keep(editing.keeping(own, plan, 0, edit))
+        kept = editing.keeping(own, plan, 0, edit)
+        session.keep(kept)
         like = "" if made.psnr is None else f", {made.psnr:.1f} dB"
-        return made.edit.image, f"{made.name}: {made.forwards} forwards{like}"
+        return str(kept.file), f"{made.name}: {made.forwards} forwards{like}"

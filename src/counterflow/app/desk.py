@@ -65,16 +65,20 @@ class Desk:
             yield self.rest(markup.wrong(str(error)))
             return
         session.task = task
-        yield {
+        # All that was said so far is said again each time: the browser makes a message from the one
+        # before it and what changed, and what is left out is lost if messages come fast.
+        shown = {
             self.run: gr.update(interactive=False),
             self.cancel: gr.update(interactive=True),
             self.status: markup.status(task),
         }
+        yield shown
         for _ in task:
-            yield {self.status: markup.status(task)} | fresh(task)
+            shown = shown | {self.status: markup.status(task)} | fresh(task)
+            yield shown
         session.task = None
         said = markup.wrong(task.error) if task.error else ""
-        yield self.rest(markup.note("Cancelled.") if task.stopped else said)
+        yield shown | self.rest(markup.note("Cancelled.") if task.stopped else said)
 
     def rest(self, status: str) -> Updates:
         """Updates for when nothing is at work."""

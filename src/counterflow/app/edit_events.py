@@ -119,7 +119,6 @@ class EditEvents:
         """Make the edits, telling of them while they run."""
         session = self.session(request)
         done: list[Kept] = []
-        told: list[Any] = [None]
 
         def begin() -> Task:
             return editing.begin(self.studio, session, self.asked(values), done.append)
@@ -129,10 +128,10 @@ class EditEvents:
                 shown = self.result(session, done[-1])
                 done.clear()
                 return shown
-            if task.preview is None or task.preview is told[0]:
+            preview = task.preview
+            if preview is None or task.over:
                 return {}
-            told[0] = task.preview
-            return {self.showing.slider: (task.source, task.preview)}
+            return {self.showing.slider: tuple(map(str, preview))}
 
         yield from self.asking.desk.follow(session, begin, fresh)
 
@@ -140,11 +139,11 @@ class EditEvents:
         """Updates that show a result, and the history with it."""
         s = self.showing
         session.shown = kept
-        before, after = views.pair(kept)
-        heat, share = views.difference(before, after)
+        before = editing.before(kept.source_file)
+        heat, share = views.difference(before, kept.file)
         return {
-            s.slider: (before, after),
-            s.difference: heat,
+            s.slider: (str(before), str(kept.file)),
+            s.difference: str(heat),
             s.changed: markup.note(f"{share:.1%} of the picture changed visibly."),
             s.way: None,
             s.report: markup.report(kept.facts, kept.source, kept.target),

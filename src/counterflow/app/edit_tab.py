@@ -169,7 +169,7 @@ def showing(desk: Desk) -> Showing:
                 buttons=["fullscreen"],
                 elem_id="cf-slider",
             )
-        with gr.Tab("Difference"):
+        with gr.Tab("Difference", render_children=True):
             difference = gr.Image(
                 show_label=False,
                 label="Difference",
@@ -179,7 +179,7 @@ def showing(desk: Desk) -> Showing:
                 elem_id="cf-difference",
             )
             changed = gr.HTML()
-        with gr.Tab("The way there"):
+        with gr.Tab("The way there", render_children=True):
             way = gr.Image(
                 show_label=False,
                 label="The way there",

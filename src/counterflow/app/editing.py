@@ -6,12 +6,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import torch
 from torch import Tensor
 
+from counterflow import images
 from counterflow.app import markup, sources
 from counterflow.app.session import Kept, Session
 from counterflow.app.studio import Studio
@@ -23,7 +25,6 @@ from counterflow.edit.job import Job
 from counterflow.edit.plan import Plan
 from counterflow.edit.result import Edit
 from counterflow.flow import Step
-from counterflow.images import save_png
 from counterflow.methods.base import Method
 from counterflow.methods.registry import changed
 from counterflow.trust.expecting import Expecting
@@ -93,9 +94,7 @@ def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept],
             finally:
                 studio.editor.preview = None
 
-    task = Task(work, phases(job.method, len(plan.targets)))
-    task.source = job.picture
-    return task
+    return Task(work, phases(job.method, len(plan.targets)))
 
 
 def edited(studio: Studio, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
@@ -105,7 +104,7 @@ def edited(studio: Studio, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
     expecting = Expecting(editor, plan.targets, False, titled(job.method))
     trust = [expecting(inversion, n) for n in range(len(plan.targets))]
     task.check()
-    editor.preview = watch = Watch(editor, task, inversion.picture.size)
+    editor.preview = watch = Watch(editor, task, job)
     for n, (edit, _, origin) in enumerate(plan.run(job, editor, inversion, task.progress)):
         whole = edit.costing(origin) if fresh and n == 0 else edit
         yield keeping(job, plan, n, whole, trust[n], exactness(origin), watch.path())
@@ -123,7 +122,7 @@ def keeping(
     """Write result `n` of a job beside its source, with its settings inside."""
     file = job.image.with_name(f"{n + 1}-{sources.slug(edit.target)}-{job.method.name}.png")
     said = {} if trust is None else {"trust": trust}
-    save_png(edit.image, file, job.record("edit", file, **plan.record(n), **said))
+    images.save_png(edit.image, file, job.record("edit", file, **plan.record(n), **said))
     cut = "".join(f"Not seen by {name}: {rest[:200]!r}. " for name, rest in edit.cut.items())
     facts = {
         "sentence": (trust or {}).get("sentence", ""),
@@ -144,11 +143,19 @@ def exactness(inversion: Inversion) -> str:
     return markup.inverted(steps, inversion.forwards, inversion.residual, inversion.latent_error)
 
 
+def before(source: Path) -> Path:
+    """The source of a run as browsers can show it: upright, sRGB, in a PNG beside it."""
+    file = source.with_name("before.png")
+    if not file.is_file():
+        images.load(source).save(file)
+    return file
+
+
 class Watch:
     """The preview of the running edit: decoded now and then, and all of it kept for later."""
 
-    def __init__(self, editor: Editor, task: Task, size: tuple[int, int]) -> None:
-        self._editor, self._task, self._size = editor, task, size
+    def __init__(self, editor: Editor, task: Task, job: Job) -> None:
+        self._editor, self._task, self._job = editor, task, job
         self._frames: list[Tensor] = []
         self._next = 0.0
 
@@ -159,7 +166,10 @@ class Watch:
         began = time.perf_counter()
         if began < self._next or step.index + 1 == step.count:
             return
-        self._task.preview = self._editor.picture(x[:1], self._size)
+        assert self._job.picture is not None, "the job is open"
+        file = self._job.image.with_name(f"preview-{step.index}.png")
+        self._editor.picture(x[:1], self._job.picture.size).save(file)
+        self._task.preview = before(self._job.image), file
         self._task.tell()
         now = time.perf_counter()
         self._next = now + max(FREQUENT, 4 * (now - began))

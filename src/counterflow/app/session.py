@@ -18,6 +18,8 @@ from counterflow.app.task import Task
 MOST_SESSIONS = 24
 MOST_KEPT = 24
 """Results in a session's history."""
+RECENT = 4
+"""Folders that are kept whatever is in them, as they may be shown still."""
 MOST_PATHS = 4
 """Of how many of them the way there is kept, for an animation."""
 
@@ -55,12 +57,21 @@ class Session:
         """What was drawn last: its file, its sentence, and a target or nothing."""
         self.task: Task | None = None
         self._numbers = itertools.count(1)
+        self._places: list[Path] = []
 
     def place(self) -> Path:
-        """A new folder in the session's."""
-        folder = self.folder / str(next(self._numbers))
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """A new folder in the session's; what earlier ones hold and nothing shows any more goes."""
+        used = {each.file.parent for each in self.history}
+        used |= {each.parent for each in self.sources.values()}
+        for old in self._places:
+            for file in old.glob("preview-*.png"):
+                file.unlink(missing_ok=True)
+        for old in [each for each in self._places[:-RECENT] if each not in used]:
+            self._places.remove(old)
+            shutil.rmtree(old, ignore_errors=True)
+        self._places.append(self.folder / str(next(self._numbers)))
+        self._places[-1].mkdir(parents=True, exist_ok=True)
+        return self._places[-1]
 
     def keep(self, kept: Kept) -> None:
         """Put a result first in the history; the oldest go, with their files."""
@@ -68,18 +79,15 @@ class Session:
         self.shown = kept
         for each in self.history[MOST_PATHS:]:
             each.path = None
-        gone, self.history = self.history[MOST_KEPT:], self.history[:MOST_KEPT]
-        used = {each.file.parent for each in self.history}
-        for each in gone:
+        for each in self.history[MOST_KEPT:]:
             each.file.unlink(missing_ok=True)
-            if each.file.parent not in used:
-                shutil.rmtree(each.file.parent, ignore_errors=True)
+        del self.history[MOST_KEPT:]
 
     def remember(self, digest: str, file: Path) -> None:
         """Note where a source picture's file is; the oldest are forgotten."""
         self.sources[digest] = file
         self.sources.move_to_end(digest)
-        while len(self.sources) > 4 * MOST_KEPT:
+        while len(self.sources) > MOST_KEPT:
             self.sources.popitem(last=False)
 
     def close(self) -> None:

@@ -6,8 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-
-from PIL import Image
+from pathlib import Path
 
 from counterflow.errors import CounterflowError
 
@@ -72,10 +71,8 @@ class Task:
         self.clock = Clock(phases)
         self.label = ""
         """What is being done."""
-        self.source: Image.Image | None = None
-        """The picture that is worked on."""
-        self.preview: Image.Image | None = None
-        """What the running edit is heading for."""
+        self.preview: tuple[Path, Path] | None = None
+        """The picture that is worked on, and what the running edit is heading for."""
         self.error = ""
         """Why the work ended early."""
         self.stopped = False

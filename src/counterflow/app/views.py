@@ -21,29 +21,27 @@ FRAME, HOLD = 180, 1200
 COLD, HOT = np.array([38, 70, 160.0]), np.array([255, 214, 64.0])
 
 
-def pair(kept: Kept) -> tuple[Image.Image, Image.Image]:
-    """A result's source and the result, RGB and of one size."""
-    return images.load(kept.source_file), images.load(kept.file)
-
-
-def difference(before: Image.Image, after: Image.Image) -> tuple[Image.Image, float]:
+def difference(before: Path, after: Path) -> tuple[Path, float]:
     """How much each pixel changed, from blue to yellow over a pale source; and the share that did.
 
-    Both pictures are RGB and of one size. A pixel that changed by `VISIBLE` or more counts.
+    The picture is written beside `after`; both are of one size. A pixel that changed by `VISIBLE`
+    or more counts.
     """
-    old, new = (np.asarray(each.convert("RGB"), np.float64) for each in (before, after))
+    old, new = (np.asarray(images.load(each), np.float64) for each in (before, after))
     change: UInt8[np.ndarray, "h w"] = np.abs(old - new).max(-1).astype(np.uint8)
-    pale = 255 - (255 - np.asarray(before.convert("L"), np.float64)[..., None]) * 0.35
+    pale = 255 - (255 - old.mean(-1, keepdims=True)) * 0.35
     part = np.clip(change[..., None] / 128, 0, 1)
     heat = COLD + part * (HOT - COLD)
     strength = np.clip(change[..., None] / VISIBLE, 0, 1) * 0.85
     drawn = pale * (1 - strength) + heat * strength
-    return Image.fromarray(drawn.astype(np.uint8)), float((change >= VISIBLE).mean())
+    file = after.with_name(f"{after.stem}-difference.png")
+    Image.fromarray(drawn.astype(np.uint8)).save(file)
+    return file, float((change >= VISIBLE).mean())
 
 
 def animate(editor: Editor, kept: Kept, file: Path) -> None:
     """Write an animated WebP from the source by the clean pictures of each step to the result."""
-    before, after = pair(kept)
+    before, after = images.load(kept.source_file), images.load(kept.file)
     assert kept.path is not None, "only a result that has its path is animated"
     size = _shown(before.size)
     device = editor.backbone.device
