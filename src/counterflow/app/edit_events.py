@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from counterflow.app import editing, forms, markup, presets, restore, sources, views
+from counterflow.app import editing, forms, markup, mask_panel, presets, restore, sources, views
 from counterflow.app.desk import MODEL, QUIET, Updates
 from counterflow.app.edit_tab import Asking, Showing
 from counterflow.app.examples import examples
@@ -34,7 +34,7 @@ class EditEvents:
         form = [a.preset, a.method, a.about, *a.fields.values()]
         for each in sentences:
             each.change(self.marked, sentences, a.words, trigger_mode="always_last", **QUIET)
-        given = [a.picture, a.note, *sentences, a.seed, *form]
+        given = [a.picture, a.note, *sentences, a.seed, *form, *a.mask.settings]
         a.picture.upload(self.given, a.picture, given, **QUIET)
         a.picture.clear(lambda: "", None, a.note, **QUIET)
         a.examples.select(self.example, None, [a.picture, a.note, *sentences], **QUIET)
@@ -74,7 +74,8 @@ class EditEvents:
         updates = {a.source: made.source, a.targets: made.target, a.seed: made.seed}
         if made.file is not None:
             updates[a.picture] = str(made.file)
-        return updates | {a.note: markup.note(" ".join(made.notes))} | self.form(made.method)
+        updates |= {a.note: markup.note(" ".join(made.notes))} | self.form(made.job.method)
+        return updates | mask_panel.shown(a.mask, made.job, made.masked)
 
     def remark(self, source: sources.Source) -> str:
         """What is to be known of a picture before it is edited."""
@@ -111,9 +112,11 @@ class EditEvents:
 
     def asked(self, values: Sequence[Any]) -> editing.Asked:
         """What the form says; InputError for a field that was emptied."""
-        picture, source, targets, method, seed, *settings = values
-        given = forms.texts(method, dict(zip(self.asking.fields, settings, strict=True)))
-        return editing.Asked(picture, source, targets, method, given, int(seed or 0))
+        picture, source, targets, method, seed, *more = values
+        panel, fields = len(self.asking.mask.inputs), self.asking.fields
+        mask = mask_panel.chosen(*more[:panel])
+        given = forms.texts(method, dict(zip(fields, more[panel:], strict=True)))
+        return editing.Asked(picture, source, targets, method, given, int(seed or 0), mask)
 
     def edit(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """Make the edits, telling of them while they run."""
@@ -148,6 +151,7 @@ class EditEvents:
             s.way: None,
             s.report: markup.report(kept.facts, kept.source, kept.target),
             s.download: gr.update(value=str(kept.file), visible=True),
+            s.mask: gr.update(value=kept.mask and str(kept.mask), visible=kept.mask is not None),
             s.reuse: gr.update(visible=True),
             s.history: editing.gallery(session),
         }

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from counterflow.app import forms, markup, presets, sources
-from counterflow.app.components import Picture
+from counterflow.app import components, forms, markup, mask_panel, presets, sources
 from counterflow.app.desk import Desk
 from counterflow.app.examples import examples
+from counterflow.app.mask_panel import MaskPanel
 from counterflow.app.studio import Studio
 from counterflow.methods import registry
 
@@ -30,13 +30,14 @@ class Asking:
     about: Any
     fields: dict[str, Any]
     seed: Any
+    mask: MaskPanel
     desk: Desk
 
     @property
     def inputs(self) -> list[Any]:
         """What an edit is made of, in the order of `EditEvents.asked`."""
-        settings = self.fields.values()
-        return [self.picture, self.source, self.targets, self.method, self.seed, *settings]
+        first = [self.picture, self.source, self.targets, self.method, self.seed]
+        return [*first, *self.mask.inputs, *self.fields.values()]
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Showing:
     show_way: Any
     report: Any
     download: Any
+    mask: Any
     reuse: Any
     history: Any
 
@@ -57,17 +59,15 @@ class Showing:
     def outputs(self) -> list[Any]:
         """All that a result changes."""
         shown = [self.slider, self.difference, self.changed, self.way, self.report]
-        return [*shown, self.download, self.reuse, self.history]
+        return [*shown, self.download, self.mask, self.reuse, self.history]
 
 
 def asking(studio: Studio) -> Asking:
     """Draw the picture, the sentences, the settings in sight and the buttons."""
-    picture = Picture(
+    picture = components.picture(
         label="Picture",
         show_label=False,
         sources=["upload", "clipboard"],
-        type="filepath",
-        format="png",
         height=240,
         buttons=["fullscreen"],
         elem_id="cf-picture",
@@ -111,6 +111,8 @@ def asking(studio: Studio) -> Asking:
             min_width=80,
             elem_id="cf-seed",
         )
+    with gr.Accordion("Mask", open=False, elem_id="cf-mask"):
+        mask = mask_panel.build()
     with gr.Accordion("Method and all its settings", open=False, elem_id="cf-more"):
         method = gr.Dropdown(
             presets.methods(), value=registry.DEFAULT, label="Method", elem_id="cf-method"
@@ -130,6 +132,7 @@ def asking(studio: Studio) -> Asking:
         about,
         fields,
         seed,
+        mask,
         desk,
     )
 
@@ -193,6 +196,11 @@ def showing(desk: Desk) -> Showing:
         download = gr.DownloadButton(
             "Download the PNG, settings inside", visible=False, size="sm", elem_id="cf-download"
         )
+        mask = gr.DownloadButton(
+            "Download its mask", visible=False, size="sm", elem_id="cf-mask-file"
+        )
         reuse = gr.Button("Use as source", visible=False, size="sm", elem_id="cf-reuse")
     history = strip("History of this session", [], False, 6)
-    return Showing(slider, difference, changed, way, show_way, report, download, reuse, history)
+    return Showing(
+        slider, difference, changed, way, show_way, report, download, mask, reuse, history
+    )

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import torch
 from torch import Tensor
 
 from counterflow import images
 from counterflow.app import markup, sources
+from counterflow.app.mask_panel import Chosen
 from counterflow.app.session import Kept, Session
 from counterflow.app.studio import Studio
 from counterflow.app.task import Task
+from counterflow.edit import pictures
 from counterflow.edit.checks import check_mask
 from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
@@ -46,6 +49,7 @@ class Asked:
     texts: Mapping[str, str] = field(default_factory=dict)
     """Settings as text, as `--set` takes them."""
     seed: int = 0
+    mask: Chosen = field(default_factory=Chosen)
 
 
 def check(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
@@ -59,7 +63,8 @@ def check(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
     source = sources.read(asked.picture)
     file = session.place() / source.name
     shutil.copyfile(source.file, file)
-    job = Job(file, said, studio.seeded(asked.seed), asked.method, texts=asked.texts)
+    options = asked.mask.options(file)
+    job = Job(file, said, studio.seeded(asked.seed), asked.method, texts=asked.texts, **options)
     plan = Plan(targets)
     plan.check(job)
     job.open()
@@ -70,10 +75,11 @@ def check(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
     return job, plan
 
 
-def phases(method: Method, targets: int = 1) -> list[tuple[str, int]]:
+def phases(method: Method, targets: int = 1, masking: bool = False) -> list[tuple[str, int]]:
     """The parts of an edit, with a guess of their steps."""
     first = [("inverting", method.steps)] if method.inversion else []
-    return [*first, *[("editing", method.steps)] * targets]
+    each = [*[("masking", 6)] * masking, ("editing", method.steps)]
+    return [*first, *each * targets]
 
 
 def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept], None]) -> Task:
@@ -94,7 +100,7 @@ def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept],
             finally:
                 studio.editor.preview = None
 
-    return Task(work, phases(job.method, len(plan.targets)))
+    return Task(work, phases(job.method, len(plan.targets), job.auto_mask))
 
 
 def edited(studio: Studio, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
@@ -134,7 +140,20 @@ def keeping(
         "seconds": edit.seconds,
         "seed": job.model.seed,
     }
-    return Kept(file, job.image, job.source or "", edit.target, facts, path=path)
+    mask = masked(job, edit, file)
+    return Kept(file, job.image, job.source or "", edit.target, facts, mask, path)
+
+
+def masked(job: Job, edit: Edit, file: Path) -> Path | None:
+    """The file of an edit's mask: of the one that was given or found, or that its method found."""
+    inside: np.ndarray | None = job.plain
+    if inside is None and edit.found is not None:
+        inside = pictures.stretched(edit.found[0, 0] >= 0.5, edit.image.size)
+    if inside is None:
+        return None
+    place = file.with_name(f"{file.stem}-mask.png")
+    pictures.alpha(inside).save(place)
+    return place
 
 
 def exactness(inversion: Inversion) -> str:

@@ -12,6 +12,7 @@ from counterflow.app import edit_tab
 from counterflow.app.compare_tab import CompareTab
 from counterflow.app.draw_tab import DrawTab
 from counterflow.app.edit_events import EditEvents
+from counterflow.app.mask_events import MaskEvents
 from counterflow.app.studio import SHOWN, Studio
 from counterflow.methods import registry
 
@@ -51,6 +52,7 @@ def build(studio: Studio) -> Any:
                 drawing = DrawTab(studio, asking)
         events = EditEvents(studio, asking, showing)
         events.wire()
+        MaskEvents(studio, asking).wire()
         comparing.wire(showing.history)
         drawing.wire(tabs)
         form = [asking.preset, asking.method, asking.about, *asking.fields.values()]

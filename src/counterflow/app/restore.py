@@ -17,7 +17,6 @@ from counterflow.edit.checks import check_seed
 from counterflow.edit.job import Job
 from counterflow.edit.plan import Plan
 from counterflow.errors import InputError
-from counterflow.methods.base import Method
 
 UNREADABLE = "The settings in this picture cannot be read; it is taken as a plain picture."
 
@@ -26,10 +25,12 @@ UNREADABLE = "The settings in this picture cannot be read; it is taken as a plai
 class Restored:
     """What a result was made with, as far as the form holds it."""
 
+    job: Job
     source: str
     target: str
-    method: Method
     seed: int
+    masked: bool
+    """Whether it was made inside a mask that was given."""
     file: Path | None
     """Its source picture, where this session had it; else None."""
     notes: tuple[str, ...]
@@ -47,7 +48,9 @@ def record(path: Path) -> dict[str, Any] | None:
 def restored(studio: Studio, session: Session, settings: dict[str, Any]) -> Restored:
     """Check a record as `replay` does; InputError where it is damaged or of no use here."""
     try:
-        job = Job.from_record(settings, Path("source"), None, studio.choice)
+        masked = settings.get("mask") is not None
+        mask = Path("mask") if masked else None
+        job = Job.from_record(settings, Path("source"), mask, studio.choice)
         plan = Plan.from_record(settings)
         check_seed(settings["seed"])
         digest, identity = str(settings["image_sha256"]), str(settings["identity"])
@@ -62,7 +65,7 @@ def restored(studio: Studio, session: Session, settings: dict[str, Any]) -> Rest
         notes.append("It was made by another model, so this one will make another picture.")
     if plan.turns:
         notes.append("It was the last of several turns, of which only the last is restored.")
-    if settings.get("mask"):
+    if masked:
         notes.append("It was made inside a mask: give that again, too.")
     if file is None:
         notes.append(
@@ -70,4 +73,4 @@ def restored(studio: Studio, session: Session, settings: dict[str, Any]) -> Rest
         )
     else:
         notes.append("The picture that it was made from is here again.")
-    return Restored(said, target, job.method, settings["seed"], file, tuple(notes))
+    return Restored(job, said, target, settings["seed"], masked, file, tuple(notes))

@@ -1,0 +1,86 @@
+"""What happens on the panel that says where a picture may change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from counterflow.app import editing, mask_panel, sources
+from counterflow.app.desk import MODEL, QUIET, Updates
+from counterflow.app.edit_tab import Asking
+from counterflow.app.mask_panel import EVERYWHERE, PAINTED
+from counterflow.app.studio import Studio
+from counterflow.app.task import Task
+from counterflow.errors import CounterflowError
+from counterflow.methods.registry import DEFAULT
+
+
+class MaskEvents:
+    """Listeners of the panel."""
+
+    def __init__(self, studio: Studio, asking: Asking) -> None:
+        self.studio, self.asking, self.panel = studio, asking, asking.mask
+
+    def wire(self) -> None:
+        """Connect the components."""
+        a, p = self.asking, self.panel
+        shown = [p.group, p.shape, p.painter]
+        p.how.change(self.chose, [p.how, a.picture], shown, **QUIET)
+        a.picture.change(self.chose, [p.how, a.picture], shown, **QUIET)
+        p.find.click(
+            self.find,
+            [a.picture, a.source, a.targets, a.seed],
+            [p.painter, a.desk.run, a.desk.cancel, a.desk.status],
+            show_progress="minimal",
+            show_progress_on=a.desk.status,
+            api_visibility="private",
+            **MODEL,
+        )
+
+    def chose(self, how: str, picture: str | None) -> Updates:
+        """A way was chosen, or another picture: what belongs to it is shown."""
+        p = self.panel
+        updates = {
+            p.group: gr.update(visible=how == PAINTED),
+            p.shape: gr.update(visible=how != EVERYWHERE),
+        }
+        if how != PAINTED or not picture:
+            return updates
+        try:
+            return updates | {p.painter: mask_panel.canvas(sources.read(picture).picture)}
+        except CounterflowError:  # the picture's own note says why
+            return updates
+
+    def find(
+        self,
+        request: gr.Request,
+        picture: str | None,
+        source: str,
+        targets: str,
+        seed: float | None,
+    ) -> Iterator[Updates]:
+        """Find where source and first target differ, and put it into the painter."""
+        session = self.asking.desk.session(request)
+        found: list[Any] = []
+
+        def begin() -> Task:
+            asked = editing.Asked(picture, source, targets, DEFAULT, seed=int(seed or 0))
+            job, plan = editing.check(self.studio, session, asked)
+
+            def work(task: Task) -> None:
+                with self.studio.lock:
+                    inversion, _ = self.studio.inversion(job, task.progress)
+                    editor, target = self.studio.editor, plan.targets[0]
+                    mask: np.ndarray = editor.auto_mask(inversion, target, progress=task.progress)
+                    assert job.picture is not None, "it is open"
+                    found.append(mask_panel.canvas(job.picture, mask))
+
+            return Task(work, [("masking", 6)])
+
+        def fresh(task: Task) -> Updates:
+            return {self.panel.painter: found.pop()} if found else {}
+
+        yield from self.asking.desk.follow(session, begin, fresh)
