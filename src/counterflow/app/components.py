@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABCMeta
 from collections import OrderedDict
 from typing import Any
 
@@ -17,48 +18,37 @@ from counterflow import images
 FORMS = ("PNG", "WEBP")
 """In which the browser sends what was painted."""
 MOST_BLOBS = 16
-PAINT = "#e11d8f"
 
 
-def given_only(component: Any) -> Any:
-    """Let a component take files that were given to this page, and fetch none from an address."""
-    moved = component.async_move_resource_to_block_cache
+def kind(base: Any, **members: Any) -> Any:
+    """A component as `base`, by whose name the browser draws it, with members of ours.
 
-    async def move(url_or_file_path: Any) -> Any:
+    It is made past Gradio's metaclass, which writes a stub file beside the source of every class.
+    """
+    return ABCMeta.__new__(type(base), base.__name__, (base,), {"__module__": __name__} | members)
+
+
+def given_only(base: Any) -> Any:
+    """A component's way to take in a file, for files that were given to this page.
+
+    None is fetched from an address that a visitor names.
+    """
+
+    async def move(self: Any, url_or_file_path: Any) -> Any:
         if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
             raise gr.Error("Give the picture itself, not an address.", print_exception=False)
-        return await moved(url_or_file_path)
+        return await base.async_move_resource_to_block_cache(self, url_or_file_path)
 
-    component.async_move_resource_to_block_cache = move
-    return component
-
-
-def picture(**given: Any) -> Any:
-    """A picture that is handed on as the path of its file; `counterflow.images.load` reads it.
-
-    Nothing of it is decoded before. (Gradio's methods are exchanged here and below, as a class of
-    ours would make it write a file beside its source.)
-    """
-    component = gr.Image(type="filepath", format="png", **given)
-    component.preprocess = lambda payload: None if payload is None else payload.path
-    return given_only(component)
+    return move
 
 
-def painter(**given: Any) -> Any:
-    """A picture that is painted on; handed on is where, as bool `[height, width]`, or None."""
-    component = gr.ImageEditor(
-        type="pil",
-        image_mode="RGBA",
-        format="png",
-        brush=gr.Brush(colors=[PAINT], default_color=PAINT, color_mode="fixed"),
-        layers=gr.LayerOptions(allow_additional_layers=False, disabled=True),
-        sources=(),
-        transforms=(),
-        **given,
-    )
-    component.blob_storage = Few()
-    component.preprocess = lambda payload: strokes(component, payload)
-    return given_only(component)
+class Few(OrderedDict[Any, Any]):
+    """A dictionary of the last `MOST_BLOBS` entries: Gradio lets what nobody takes lie for ever."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        while len(self) > MOST_BLOBS:
+            self.popitem(last=False)
 
 
 def strokes(component: Any, payload: Any) -> Bool[np.ndarray, "height width"] | None:
@@ -72,15 +62,6 @@ def strokes(component: Any, payload: Any) -> Bool[np.ndarray, "height width"] | 
     return np.logical_or.reduce(masks) if masks and np.any(masks) else None
 
 
-class Few(OrderedDict[Any, Any]):
-    """A dictionary of the last `MOST_BLOBS` entries: Gradio lets what nobody takes lie for ever."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(key, value)
-        while len(self) > MOST_BLOBS:
-            self.popitem(last=False)
-
-
 def painted(file: bytes | str) -> Bool[np.ndarray, "height width"]:
     """Where a layer of the painter has paint; refused by its size before it is decoded."""
     try:
@@ -90,3 +71,22 @@ def painted(file: bytes | str) -> Bool[np.ndarray, "height width"]:
             return np.asarray(im.convert("RGBA").getchannel("A")) >= 128
     except OSError:
         raise gr.Error("The painted mask cannot be read.", print_exception=False) from None
+
+
+SENT = Few()
+"""What browsers have sent of painted masks and no event has taken yet."""
+
+Picture = kind(
+    gr.Image,
+    async_move_resource_to_block_cache=given_only(gr.Image),
+    preprocess=lambda self, payload: None if payload is None else payload.path,
+)
+"""A picture that is handed on as the path of its file, of which nothing is decoded before."""
+
+Painter = kind(
+    gr.ImageEditor,
+    async_move_resource_to_block_cache=given_only(gr.ImageEditor),
+    preprocess=strokes,
+    blob_storage=property(lambda self: SENT, lambda self, value: None),
+)
+"""A picture that is painted on; handed on is where, as bool `[height, width]`, or None."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from counterflow.app import components, forms, markup, mask_panel, presets, sources
+from counterflow.app import forms, markup, mask_panel, presets, sources
+from counterflow.app.components import Picture
 from counterflow.app.desk import Desk
 from counterflow.app.examples import examples
 from counterflow.app.mask_panel import MaskPanel
@@ -64,10 +65,12 @@ class Showing:
 
 def asking(studio: Studio) -> Asking:
     """Draw the picture, the sentences, the settings in sight and the buttons."""
-    picture = components.picture(
+    picture = Picture(
         label="Picture",
         show_label=False,
         sources=["upload", "clipboard"],
+        type="filepath",
+        format="png",
         height=240,
         buttons=["fullscreen"],
         elem_id="cf-picture",

@@ -27,6 +27,7 @@ from counterflow.edit.inversion import Inversion
 from counterflow.edit.job import Job
 from counterflow.edit.plan import Plan
 from counterflow.edit.result import Edit
+from counterflow.errors import InputError
 from counterflow.flow import Step
 from counterflow.methods.base import Method
 from counterflow.methods.registry import changed
@@ -67,7 +68,10 @@ def check(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
     job = Job(file, said, studio.seeded(asked.seed), asked.method, texts=asked.texts, **options)
     plan = Plan(targets)
     plan.check(job)
-    job.open()
+    try:
+        job.open()
+    except InputError as error:
+        raise InputError(str(error).replace(f"{file.parent}/", "")) from None
     check_mask(job.method, job.inside is not None or job.auto_mask)
     plan.check_prompts(job.method, said)
     job.method.check_model(studio.editor.backbone)

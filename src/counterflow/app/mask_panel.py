@@ -11,14 +11,15 @@ import numpy as np
 from PIL import Image
 
 from counterflow import images
-from counterflow.app.components import PAINT, painter
+from counterflow.app.components import Painter
 from counterflow.edit.job import Job
 from counterflow.edit.masks import PIXELS
 from counterflow.errors import InputError
 
 EVERYWHERE, FOUND, PAINTED = "Everywhere", "Where the sentences differ", "Where I paint"
-SMALL = 512
-"""A picture whose longer side has fewer pixels is painted on enlarged."""
+PAINT = "#e11d8f"
+SIDE = 640
+"""Pixels of a side of the square that is painted on, in which the picture lies centred."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,8 @@ class Chosen:
             return {"auto_mask": True, **more}
         if self.painted is None:
             raise InputError("Nothing is painted yet: paint where the picture may change.")
-        size = images.load(picture).size
         file = picture.with_name("mask.png")
-        Image.fromarray(self.painted).resize(size, Image.Resampling.NEAREST).save(file)
+        Image.fromarray(unframed(self.painted, images.load(picture).size)).save(file)
         return {"mask": file, **more}
 
 
@@ -99,11 +99,19 @@ def build() -> MaskPanel:
         elem_id="cf-where",
     )
     with gr.Group(visible=False) as group:
-        paint = painter(
+        paint = Painter(
             label="Paint where the picture may change",
+            type="pil",
+            format="png",
+            brush=gr.Brush(colors=[PAINT], default_color=PAINT, color_mode="fixed"),
+            layers=gr.LayerOptions(allow_additional_layers=False),
+            sources=(),
+            transforms=(),
+            canvas_size=(SIDE, SIDE),
+            fixed_canvas=True,
             height=420,
-            elem_id="cf-painter",
             buttons=["fullscreen"],
+            elem_id="cf-painter",
         )
         find = gr.Button("Find where they differ, and paint on", size="sm", elem_id="cf-find")
     with gr.Row(visible=False, elem_classes="cf-numbers") as shape:
@@ -131,18 +139,39 @@ def build() -> MaskPanel:
     return MaskPanel(how, group, paint, find, shape, grow, feather, exact)
 
 
+def frame(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where a picture of a size, (width, height), lies in the square: left, top, right, bottom."""
+    scale = SIDE / max(size)
+    width, height = (max(1, round(side * scale)) for side in size)
+    left, top = (SIDE - width) // 2, (SIDE - height) // 2
+    return left, top, left + width, top + height
+
+
 def canvas(picture: Image.Image, mask: np.ndarray | None = None) -> dict[str, Any]:
-    """The painter's value: a picture to paint on, enlarged if small, and a mask painted already.
+    """The painter's value: a picture to paint on, and a mask that is painted already.
 
     `mask` is bool `[height, width]` at the picture's size.
     """
-    scale = max(1, SMALL // max(picture.size))
-    size = picture.width * scale, picture.height * scale
+    left, top, right, bottom = frame(picture.size)
+    size = right - left, bottom - top
+    ground = Image.new("RGB", (SIDE, SIDE), "#94a3b8")
+    ground.paste(images.resize(picture.convert("RGB"), size), (left, top))
     layers = []
     if mask is not None:
-        alpha = Image.fromarray(mask).convert("L").resize(size, Image.Resampling.NEAREST)
-        layer = Image.new("RGBA", size, PAINT)
-        layer.putalpha(alpha)
+        layer = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
+        shape = Image.fromarray(mask).convert("L").resize(size, Image.Resampling.NEAREST)
+        layer.paste(Image.new("RGBA", size, PAINT), (left, top), shape)
         layers.append(layer)
-    ground = images.resize(picture.convert("RGB"), size)
     return {"background": ground, "layers": layers, "composite": None}
+
+
+def unframed(painted: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What is painted on the square, bool, as a mask `[height, width]` of a picture's size.
+
+    InputError where nothing of the picture is painted.
+    """
+    layer = Image.fromarray(painted).convert("L").resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    mask = np.asarray(layer.crop(frame(size)).resize(size, Image.Resampling.BOX)) >= 128
+    if not mask.any():
+        raise InputError("Nothing is painted yet: paint where the picture may change.")
+    return mask
