@@ -19,10 +19,9 @@ def take(tab: Any, example: int = 0, method: str = "Fast") -> None:
 def preset(tab: Any, label: str) -> None:
     """Choose a preset, and wait until its settings are there."""
     tab.get_by_label(label, exact=True).check()
-    name = {"Fast": "paired-short", "The paper's: FTEdit": "ftedit"}[label]
+    steps = {"Fast": "4", "The paper's: FTEdit": "30"}[label]
     tab.wait_for_function(
-        "name => document.querySelector('#cf-method input').value.startsWith(name + ' ')",
-        arg=name,
+        "n => document.querySelector('#set-steps input').value == n", arg=steps
     )
 
 
