@@ -131,7 +131,7 @@ def test_what_a_visitor_wrote_is_escaped() -> None:
 
 
 def test_words_are_marked_that_go_come_and_are_unknown() -> None:
-    known = frozenset("a red blue cat on the grass".split())
+    known = frozenset(["a", "red", "blue", "cat", "on", "the", "grass"])
     html = markup.words("a red cat", ["a blue zebra"], known)
     assert "<del>red</del>" in html and "<ins>blue</ins>" in html
     assert '<ins><span class="cf-unknown" title="never learned by this model">zebra' in html
@@ -256,9 +256,7 @@ def test_an_edit_says_what_made_it_and_is_replayed(
     job = Job.from_record(record, file, None, studio.seeded(3))
     job.open()
     inversion = job.inversion(studio.editor, lambda *_: None)
-    *_, (again, _, _) = Plan.from_record(record).run(
-        job, studio.editor, inversion, lambda *_: None
-    )
+    *_, (again, _, _) = Plan.from_record(record).run(job, studio.editor, inversion, lambda *_: None)
     assert np.abs(np.asarray(again.image, int) - np.asarray(images.load(kept.file), int)).max() <= 1
 
 

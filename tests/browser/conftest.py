@@ -14,6 +14,7 @@ import pytest
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SHOTS = Path(__file__).parents[2] / "out" / "screenshots"
 """Where the pictures of the page go; git ignores the folder."""
+FLAGS = ["--no-sandbox", "--disable-extensions", "--disable-background-networking"]
 WITHOUT = "the page's browser tests are left out: no chromium (apt-get install chromium)"
 
 
@@ -28,7 +29,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened
         opened.close()
 
@@ -52,7 +53,8 @@ def visit(browser: Any, served: Any) -> Iterator[Any]:
 
     def opened(width: int = 1280, height: int = 900, **options: Any) -> Any:
         size = {"width": width, "height": height}
-        context = browser.new_context(viewport=size, accept_downloads=True, **options)
+        still = {"viewport": size, "reduced_motion": "reduce"}  # what moves takes time to draw
+        context = browser.new_context(**still, **options)
         contexts.append(context)
         tab = context.new_page()
         tab.set_default_timeout(120_000)

@@ -20,9 +20,7 @@ def preset(tab: Any, label: str) -> None:
     """Choose a preset, and wait until its settings are there."""
     tab.get_by_label(label, exact=True).check()
     steps = {"Fast": "4", "The paper's: FTEdit": "30"}[label]
-    tab.wait_for_function(
-        "n => document.querySelector('#set-steps input').value == n", arg=steps
-    )
+    tab.wait_for_function("n => document.querySelector('#set-steps input').value == n", arg=steps)
 
 
 def edit(tab: Any, results: int = 1) -> None:

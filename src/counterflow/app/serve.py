@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from counterflow.app import sources
+from counterflow.app.session import MOST_SESSIONS
 from counterflow.edit.job import ModelChoice
 from counterflow.errors import InputError
 
@@ -44,6 +45,7 @@ def serve(
     except OSError as error:
         raise InputError(f"no page at {host}, port {port or 'any'}: {error}") from None
     if block:
+        print(f"The page is at {blocks.local_url} (Ctrl-C ends it).", flush=True)
         blocks.block_thread()
     return blocks
 
@@ -65,6 +67,7 @@ def launch(
         auth_message=SIGN_IN,
         allowed_paths=[],
         max_file_size=sources.MOST_BYTES,
+        state_session_capacity=4 * MOST_SESSIONS,
         strict_cors=True,
         enable_monitoring=False,
         run_history=False,

@@ -6,7 +6,6 @@ import itertools
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,9 +109,9 @@ class Sessions:
         self._numbers = itertools.count(1)
 
     def __call__(self, name: str | None) -> Session:
-        """The session of a tab; a new one for a name that is not known."""
+        """The session of a tab; a new one for a name that is not known, or for none."""
         with self._lock:
-            key = name or ""
+            key = name or f"nameless {next(self._numbers)}"
             if key not in self._open:
                 self._open[key] = Session(self._folder / str(next(self._numbers)))
             self._open.move_to_end(key)
@@ -131,6 +130,3 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._open)
-
-
-Opened = Callable[[str | None], Session]

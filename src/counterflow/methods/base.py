@@ -176,5 +176,14 @@ def walk(method: Method, run: Run, known: Any) -> Iterator[Latent]:
             x = blend(x, method.outside(run, known, state, k + 1), run.mask)
         x = finite(run.watched(x, step), step)
         yield x
-        run.show(before, x, step)
+        if run.preview is not None:
+            run.preview(heading(run.grid, before, x, step.index), step)
         run.done(step)
+
+
+def heading(grid: Grid, before: Latent, x: Latent, k: int) -> Latent:
+    """Where the line from the latents before interval `k` to those after it meets noise level 0.
+
+    For latents that follow a velocity this is the clean picture `x - sigma * v`.
+    """
+    return x - grid[k + 1] / grid.width(k) * (x - before)

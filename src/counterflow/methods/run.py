@@ -238,15 +238,6 @@ class Run:
         changed = None if self.watch is None else self.watch(x, step)
         return x if changed is None else changed
 
-    def show(self, before: Latent, x: Latent, step: Step) -> None:
-        """Tell the preview where a step's line through the latents meets noise level 0.
-
-        For latents that follow a velocity this is the clean picture `x - sigma * v`.
-        """
-        if self.preview is not None:
-            left = self.grid[step.index + 1] / self.grid.width(step.index)
-            self.preview(x - left * (x - before), step)
-
     def done(self, step: Step) -> None:
         """Report that a step is made; features that did not fit their budget go."""
         self.session.features.end_step()

@@ -1,0 +1,224 @@
+"""The page as it is served: what it lets in, what it gives out, and to whom."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio")
+
+import httpx
+from gradio_client import Client, handle_file
+
+from counterflow import images
+from counterflow.app import page as pages
+from counterflow.app import sources
+from counterflow.app.serve import launch, serve
+from counterflow.app.studio import Studio
+from counterflow.edit.editor import Editor
+from counterflow.edit.job import ModelChoice
+from counterflow.errors import InputError
+from counterflow.methods import registry
+from counterflow.toybox.captions import caption
+from counterflow.toybox.render import render
+from counterflow.toybox.scene import sample
+from tools import SCENE, SOURCE, TARGETS
+
+API = "gradio_api"
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def studio(one: Editor, tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    folder = tmp_path_factory.mktemp("studio")
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
+    choice = ModelChoice()
+    choice.identity = one.backbone.identity
+    return Studio(one, choice, folder)
+
+
+@pytest.fixture(scope="module")
+def served(studio: Studio) -> Iterator[Any]:
+    blocks = pages.build(studio)
+    launch(blocks, pages, "127.0.0.1", None, None, browser=False)
+    yield blocks
+    blocks.close()
+
+
+@pytest.fixture(scope="module")
+def url(served: Any) -> str:
+    return str(served.local_url)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "bear.png"
+    render(SCENE, 64).save(path)
+    return path
+
+
+def values(client: Client, picture: Path, source: str, targets: str) -> list[Any]:
+    """The inputs of the endpoint of edits, for a cheap one."""
+    config = client.config
+    (edit,) = (each for each in config["dependencies"] if each["api_name"] == "edit")
+    props = {each["id"]: each["props"] for each in config["components"]}
+    method = registry.method("euler", steps=STEPS)
+    given: list[Any] = []
+    for each in (props[i] for i in edit["inputs"]):
+        name = (each.get("elem_id") or "").removeprefix("set-")
+        given.append(method.to_dict().get(name, each.get("value")))
+    given[:4] = [handle_file(str(picture)), source, targets, "euler"]
+    return given
+
+
+def edited(url: str, picture: Path, source: str, target: str) -> tuple[bytes, dict[str, Any]]:
+    """A visitor's result: the file's bytes and the record inside."""
+    client = Client(url, verbose=False)
+    job = client.submit(*values(client, picture, source, target), api_name="/edit")
+    outputs = list(job)
+    files = [
+        item["value"]
+        for output in outputs
+        for item in output
+        if isinstance(item, dict) and str(item.get("value", "")).endswith(".png")
+    ]
+    assert files, outputs[-1]
+    path = Path(files[-1])
+    return path.read_bytes(), images.read_settings(path)
+
+
+def test_ten_visitors_queue_and_each_sees_their_own(url: str, tmp_path: Path) -> None:
+    scenes = [sample(seed) for seed in range(10)]
+    files = []
+    for n, scene in enumerate(scenes):
+        files.append(tmp_path / f"scene-{n}.png")
+        render(scene, 64).save(files[-1])
+
+    def visit(n: int) -> tuple[bytes, dict[str, Any]]:
+        return edited(url, files[n], caption(scenes[n]), f"{caption(scenes[n])} number {n}")
+
+    with ThreadPoolExecutor(10) as pool:
+        results = list(pool.map(visit, range(10)))
+    for n, (_, record) in enumerate(results):
+        assert record["target"].endswith(f"number {n}")
+        assert record["image"] == f"scene-{n}.png"
+        assert record["image_sha256"] == sources.digest(files[n])
+    assert len({data for data, _ in results}) == 10
+
+
+def test_no_file_of_the_machine_is_served(url: str, picture: Path) -> None:
+    for path in ("/etc/passwd", str(picture), "../../../etc/passwd", str(Path.cwd() / "README.md")):
+        for route in (f"{API}/file={path}", f"{API}/file/{path}"):
+            answer = httpx.get(f"{url}{route}")
+            assert answer.status_code in (403, 404), (route, answer.status_code)
+
+
+def test_a_path_in_place_of_an_upload_is_refused(url: str, picture: Path) -> None:
+    client = Client(url, verbose=False)
+    given = values(client, picture, SOURCE, TARGETS[0])
+    given[0] = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Exception, match=r"(?i)error|not"):
+        client.predict(*given, api_name="/edit")
+
+
+def test_an_address_in_place_of_an_upload_is_not_fetched(url: str, picture: Path) -> None:
+    client = Client(url, verbose=False)
+    given = values(client, picture, SOURCE, TARGETS[0])
+    given[0] = {"path": f"{url}favicon.ico", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Exception, match="Give the picture itself"):
+        client.predict(*given, api_name="/edit")
+
+
+def test_an_upload_is_bounded(url: str) -> None:
+    data = bytes(sources.MOST_BYTES + 1)
+    answer = httpx.post(f"{url}{API}/upload", files={"files": ("large.png", data)}, timeout=60)
+    assert answer.status_code == 413
+    small = httpx.post(f"{url}{API}/upload", files={"files": ("small.png", b"x")})
+    assert small.status_code == 200
+
+
+def test_a_full_queue_says_so(studio: Studio, url: str, picture: Path) -> None:
+    """While the model is at work, more visitors than may wait."""
+    client = Client(url, verbose=False)
+    config = client.config
+    (edit,) = (each for each in config["dependencies"] if each["api_name"] == "edit")
+    upload = httpx.post(f"{url}{API}/upload", files={"files": ("a.png", picture.read_bytes())})
+    data = values(client, picture, SOURCE, TARGETS[0])
+    data[0] = {"path": upload.json()[0], "meta": {"_type": "gradio.FileData"}}
+    answers = []
+    with studio.lock:
+        for n in range(pages.WAITING + 3):
+            body = {"data": data, "fn_index": edit["id"], "session_hash": f"many{n}"}
+            answers.append(httpx.post(f"{url}{API}/queue/join", json=body))
+    codes = [each.status_code for each in answers]
+    assert codes.count(200) in (pages.WAITING, pages.WAITING + 1)
+    assert codes[-1] == 503 and "full" in answers[-1].text.lower()
+
+
+def test_a_tab_that_is_gone_leaves_nothing(studio: Studio, url: str, picture: Path) -> None:
+    client = Client(url, verbose=False)
+    client.predict(*values(client, picture, SOURCE, TARGETS[0]), api_name="/edit")
+    session = studio.sessions(client.session_hash)
+    assert session.history and session.folder.is_dir()
+    folder = session.folder
+    with httpx.stream("GET", f"{url}{API}/heartbeat/{client.session_hash}") as heartbeat:
+        next(heartbeat.iter_bytes())
+    for _ in range(100):
+        if not folder.exists():
+            break
+        threading.Event().wait(0.1)
+    assert not folder.exists()
+
+
+def test_nothing_is_fetched_from_elsewhere_and_nothing_is_told(url: str) -> None:
+    html = httpx.get(url).text
+    assert "fonts.googleapis" not in html and "cdnjs" not in html
+    config = json.loads(httpx.get(f"{url}config").text)
+    assert not config.get("analytics_enabled") and not config.get("share")
+    theme = httpx.get(f"{url}theme.css").text
+    assert "http" not in theme.replace("http://www.w3.org", "")
+    assert httpx.get(f"{url}monitoring").status_code in (403, 404)
+
+
+def test_a_password_is_asked_for(one: Editor, tmp_path: Path) -> None:
+    blocks = pages.build(Studio(one, ModelChoice(), tmp_path))
+    launch(blocks, pages, "127.0.0.1", None, "let me in", browser=False)
+    try:
+        url = str(blocks.local_url)
+        assert httpx.get(f"{url}config").status_code == 401
+        upload = httpx.post(f"{url}{API}/upload", files={"files": ("a.png", b"x")})
+        assert upload.status_code == 401
+        wrong = httpx.post(f"{url}login", data={"username": "a", "password": "let me"})
+        assert wrong.status_code == 400
+        with httpx.Client() as visitor:
+            right = {"username": "a", "password": "let me in"}
+            assert visitor.post(f"{url}login", data=right).status_code == 200
+            assert visitor.get(f"{url}config").status_code == 200
+    finally:
+        blocks.close()
+
+
+def test_a_taken_port_is_told(one: Editor, url: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(ModelChoice, "load", lambda self: one)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", os.environ["GRADIO_TEMP_DIR"])
+    port = int(url.rstrip("/").rpartition(":")[2])
+    with pytest.raises(InputError, match=f"port {port}"):
+        serve(ModelChoice(), "127.0.0.1", port, None, False, block=False)
+
+
+def test_the_page_makes_the_library_s_picture(one: Editor, url: str, picture: Path) -> None:
+    data, _ = edited(url, picture, SOURCE, TARGETS[0])
+    inversion = one.invert(picture, SOURCE, "euler", steps=STEPS)
+    ours = one.edit(inversion, TARGETS[0]).image
+    page = np.asarray(Image.open(io.BytesIO(data)), int)
+    assert np.abs(page - np.asarray(ours, int)).max() <= 1
