@@ -13,7 +13,7 @@ STARTED := $(VENV)/.installing
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 PYTHON ?=
 
-.PHONY: help demo test faults fuzz audit format clean
+.PHONY: help demo test browser faults fuzz audit format clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ test: $(INSTALLED) ## Lint, check the format and the types, run the tests
 	$(BIN)/mypy
 	# A process for each core: small tensors gain nothing from a second thread.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
+
+browser: $(INSTALLED) ## Test the page in Debian's browser
+	COUNTERFLOW_BROWSER=1 $(BIN)/pytest -q tests/browser
 
 faults: $(INSTALLED) ## Kill, starve and poison batches, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -s -p no:cacheprovider faults

@@ -252,7 +252,9 @@ def test_an_edit_says_what_made_it_and_is_replayed(
     assert (record["seed"], record["settings"]["steps"]) == (3, 2)
     from counterflow.edit.job import Job
     from counterflow.edit.plan import Plan
+    from counterflow.edit.recorded import checked
 
+    record = checked(record, kept.file)
     job = Job.from_record(record, file, None, studio.seeded(3))
     job.open()
     inversion = job.inversion(studio.editor, lambda *_: None)
@@ -352,7 +354,6 @@ def test_no_model_and_no_file_that_a_record_names_is_opened(
         {"method": 7},
         {"settings": {"steps": 10**9}},
         {"settings": [1]},
-        {"settings": None},
         {"seed": -1},
         {"seed": "x"},
         {"source": 5},
@@ -372,8 +373,5 @@ def test_a_damaged_record_is_refused_or_harmless(
     session = run_edit(asked(file))
     record = restore.record(session.history[0].file)
     assert record is not None
-    if change in ({"turns": "abc"}, {"image_sha256": None}):
-        assert restore.restored(studio, session, record | change).source == SOURCE
-        return
     with pytest.raises(InputError):
         restore.restored(studio, session, record | change)
