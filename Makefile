@@ -29,7 +29,7 @@ test: $(INSTALLED) ## Lint, check the format and the types, run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 
 browser: $(INSTALLED) ## Test the page in Debian's browser
-	COUNTERFLOW_BROWSER=1 $(BIN)/pytest -q tests/browser
+	COUNTERFLOW_BROWSER=1 $(BIN)/pytest -q -p no:cacheprovider browser
 
 faults: $(INSTALLED) ## Kill, starve and poison batches, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -s -p no:cacheprovider faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from serving import serving
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
 
-collect_ignore_glob = [] if os.environ.get("COUNTERFLOW_BROWSER") else ["test_*.py"]
-"""They take minutes: `make browser` runs them, the ordinary tests do not."""
+from serving import serving  # noqa: E402
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-SHOTS = Path(__file__).parents[2] / "out" / "screenshots"
+SHOTS = Path(__file__).parents[1] / "out" / "screenshots"
 """Where the pictures of the page go; git ignores the folder."""
 FLAGS = ["--no-sandbox", "--disable-extensions", "--disable-background-networking"]
 WITHOUT = "the page's browser tests are left out: no chromium (apt-get install chromium)"
