@@ -214,7 +214,7 @@ def test_arguments_have_diffusers_names() -> None:
         ({"rows": 0}, "rows is 1 or more"),
         ({"callback_on_step_end_tensor_inputs": ["prompt_embeds"]}, "prompt_embeds"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_what_cannot_be_is_refused_before_a_forward(
     pipe: Any, change: dict[str, Any], word: str, monkeypatch: pytest.MonkeyPatch
