@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from counterflow import images
-from counterflow.errors import CounterflowError, InputError, ModelError, NumericsError
+from counterflow.errors import CounterflowError, InputError, ModelError, NumericsError, plain
 from image_files import (
     picture,
     quick,
@@ -160,7 +160,7 @@ def test_places_that_cannot_be_written(folder, put):
     for place in places:
         with pytest.raises(InputError) as caught:
             images.save_png(picture(), place)
-        assert str(place) in str(caught.value) and "cannot be written" in str(caught.value)
+        assert plain(str(place)) in str(caught.value) and "cannot be written" in str(caught.value)
     assert sorted(os.listdir(folder)) == ["file", "taken.png"]
 
 
