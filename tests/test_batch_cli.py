@@ -52,7 +52,8 @@ def test_a_batch(run: Run, model: str, manifest: Path) -> None:
     picture = next((one / "pictures").iterdir())
     carried = read_settings(picture)
     assert carried["settings"]["steps"] == 2 and load(picture).size == (128, 128)
-    code, out, _ = run("replay", picture, "-o", manifest.parent / "again.png")
+    to = ["-o", manifest.parent / "again.png", "--model", model]
+    code, out, _ = run("replay", picture, *to)
     assert code == 0 and "the same picture" in out
 
 
