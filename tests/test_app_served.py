@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import threading
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,17 +22,14 @@ import httpx
 from gradio_client import Client, handle_file
 
 from counterflow import images
-from counterflow.app import page as pages
 from counterflow.app import sources
-from counterflow.app.serve import launch, serve
-from counterflow.app.studio import Studio
+from counterflow.app.page import WAITING
 from counterflow.edit.editor import Editor
-from counterflow.edit.job import ModelChoice
-from counterflow.errors import InputError
 from counterflow.methods import registry
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
+from serving import serving
 from tools import SCENE, SOURCE, TARGETS
 
 API = "gradio_api"
@@ -39,25 +37,16 @@ STEPS = 2
 
 
 @pytest.fixture(scope="module")
-def studio(one: Editor, tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    folder = tmp_path_factory.mktemp("studio")
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
-    choice = ModelChoice()
-    choice.identity = one.backbone.identity
-    return Studio(one, choice, folder)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the served page has its files."""
+    return tmp_path_factory.mktemp("served")
 
 
 @pytest.fixture(scope="module")
-def served(studio: Studio) -> Iterator[Any]:
-    blocks = pages.build(studio)
-    launch(blocks, pages, "127.0.0.1", None, None, browser=False)
-    yield blocks
-    blocks.close()
-
-
-@pytest.fixture(scope="module")
-def url(served: Any) -> str:
-    return str(served.local_url)
+def url(folder: Path, model: str) -> Iterator[str]:
+    """The page on a tiny model."""
+    with serving(folder, "--model", model) as address:
+        yield address
 
 
 @pytest.fixture
@@ -67,12 +56,14 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def values(client: Client, picture: Path, source: str, targets: str) -> list[Any]:
+def values(
+    client: Client, picture: Path, source: str, targets: str, steps: int = STEPS
+) -> list[Any]:
     """The inputs of the endpoint of edits, for a cheap one."""
     config = client.config
     (edit,) = (each for each in config["dependencies"] if each["api_name"] == "edit")
     props = {each["id"]: each["props"] for each in config["components"]}
-    method = registry.method("euler", steps=STEPS)
+    method = registry.method("euler", steps=steps)
     given: list[Any] = []
     for each in (props[i] for i in edit["inputs"]):
         name = (each.get("elem_id") or "").removeprefix("set-")
@@ -147,37 +138,46 @@ def test_an_upload_is_bounded(url: str) -> None:
     assert small.status_code == 200
 
 
-def test_a_full_queue_says_so(studio: Studio, url: str, picture: Path) -> None:
-    """While the model is at work, more visitors than may wait."""
+def test_a_full_queue_says_so(url: str, picture: Path) -> None:
+    """While the model is at a long work, more visitors than may wait."""
     client = Client(url, verbose=False)
     config = client.config
     (edit,) = (each for each in config["dependencies"] if each["api_name"] == "edit")
     upload = httpx.post(f"{url}{API}/upload", files={"files": ("a.png", picture.read_bytes())})
-    data = values(client, picture, SOURCE, TARGETS[0])
+    data = values(client, picture, SOURCE, TARGETS[0], steps=1000)
     data[0] = {"path": upload.json()[0], "meta": {"_type": "gradio.FileData"}}
     answers = []
-    with studio.lock:
-        for n in range(pages.WAITING + 3):
-            body = {"data": data, "fn_index": edit["id"], "session_hash": f"many{n}"}
-            answers.append(httpx.post(f"{url}{API}/queue/join", json=body))
+    for n in range(WAITING + 3):
+        body = {"data": data, "fn_index": edit["id"], "session_hash": f"many{n}"}
+        answers.append(httpx.post(f"{url}{API}/queue/join", json=body))
     codes = [each.status_code for each in answers]
-    assert codes.count(200) in (pages.WAITING, pages.WAITING + 1)
+    assert codes.count(200) in (WAITING, WAITING + 1)
     assert codes[-1] == 503 and "full" in answers[-1].text.lower()
+    for n, answer in reversed(list(enumerate(answers))):
+        if answer.status_code == 200:
+            body = {"fn_index": edit["id"], "session_hash": f"many{n}", **answer.json()}
+            httpx.post(f"{url}{API}/cancel", json=body, timeout=60)
+    edited(url, picture, SOURCE, TARGETS[0])  # the long work was given up
 
 
-def test_a_tab_that_is_gone_leaves_nothing(studio: Studio, url: str, picture: Path) -> None:
+def test_a_tab_that_is_gone_leaves_nothing(url: str, folder: Path, picture: Path) -> None:
+    before = sessions(folder)
     client = Client(url, verbose=False)
     client.predict(*values(client, picture, SOURCE, TARGETS[0]), api_name="/edit")
-    session = studio.sessions(client.session_hash)
-    assert session.history and session.folder.is_dir()
-    folder = session.folder
+    (mine,) = sessions(folder) - before
+    assert list(mine.rglob("*.png"))
     with httpx.stream("GET", f"{url}{API}/heartbeat/{client.session_hash}") as heartbeat:
         next(heartbeat.iter_bytes())
-    for _ in range(100):
-        if not folder.exists():
+    for _ in range(200):
+        if not mine.exists():
             break
-        threading.Event().wait(0.1)
-    assert not folder.exists()
+        time.sleep(0.1)
+    assert not mine.exists()
+
+
+def sessions(folder: Path) -> set[Path]:
+    """The folders of open tabs."""
+    return set(folder.glob("counterflow-app-*/sessions/*"))
 
 
 def test_nothing_is_fetched_from_elsewhere_and_nothing_is_told(url: str) -> None:
@@ -190,11 +190,26 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_is_told(url: str) -> None
     assert httpx.get(f"{url}monitoring").status_code in (403, 404)
 
 
-def test_a_password_is_asked_for(one: Editor, tmp_path: Path) -> None:
-    blocks = pages.build(Studio(one, ModelChoice(), tmp_path))
-    launch(blocks, pages, "127.0.0.1", None, "let me in", browser=False)
-    try:
-        url = str(blocks.local_url)
+def test_a_taken_port_is_told(url: str, model: str) -> None:
+    port = int(url.rstrip("/").rpartition(":")[2])
+    command = [sys.executable, "-m", "counterflow", "app", "--model", model, "--port", str(port)]
+    run = subprocess.run([*command, "--no-browser"], capture_output=True, text=True)
+    assert run.returncode == 2 and f"port {port}" in run.stderr, run.stderr
+
+
+def test_the_page_makes_the_library_s_picture(url: str, model: str, picture: Path) -> None:
+    data, record = edited(url, picture, SOURCE, TARGETS[0])
+    editor = Editor.load(model, device="cpu")
+    inversion = editor.invert(picture, SOURCE, "euler", steps=STEPS)
+    ours = editor.edit(inversion, TARGETS[0]).image
+    page = np.asarray(Image.open(io.BytesIO(data)), int)
+    assert np.abs(page - np.asarray(ours, int)).max() <= 1
+    assert record["identity"] == editor.backbone.identity
+
+
+def test_a_password_is_asked_for(model: str, tmp_path: Path, monkeypatch: Any) -> None:
+    with serving(tmp_path, "--model", model, "--password", "let me in", "--host", "0.0.0.0") as url:
+        url = url.replace("0.0.0.0", "127.0.0.1")
         assert httpx.get(f"{url}config").status_code == 401
         upload = httpx.post(f"{url}{API}/upload", files={"files": ("a.png", b"x")})
         assert upload.status_code == 401
@@ -204,21 +219,3 @@ def test_a_password_is_asked_for(one: Editor, tmp_path: Path) -> None:
             right = {"username": "a", "password": "let me in"}
             assert visitor.post(f"{url}login", data=right).status_code == 200
             assert visitor.get(f"{url}config").status_code == 200
-    finally:
-        blocks.close()
-
-
-def test_a_taken_port_is_told(one: Editor, url: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(ModelChoice, "load", lambda self: one)
-    monkeypatch.setenv("GRADIO_TEMP_DIR", os.environ["GRADIO_TEMP_DIR"])
-    port = int(url.rstrip("/").rpartition(":")[2])
-    with pytest.raises(InputError, match=f"port {port}"):
-        serve(ModelChoice(), "127.0.0.1", port, None, False, block=False)
-
-
-def test_the_page_makes_the_library_s_picture(one: Editor, url: str, picture: Path) -> None:
-    data, _ = edited(url, picture, SOURCE, TARGETS[0])
-    inversion = one.invert(picture, SOURCE, "euler", steps=STEPS)
-    ours = one.edit(inversion, TARGETS[0]).image
-    page = np.asarray(Image.open(io.BytesIO(data)), int)
-    assert np.abs(page - np.asarray(ours, int)).max() <= 1

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from serving import serving
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SHOTS = Path(__file__).parents[2] / "out" / "screenshots"
 """Where the pictures of the page go; git ignores the folder."""
@@ -35,19 +37,14 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def served(browser: Any) -> Iterator[Any]:
-    """The page on the bundled model."""
-    from counterflow.app.serve import serve
-    from counterflow.edit.job import ModelChoice
-
-    page = serve(ModelChoice(), "127.0.0.1", None, None, browser=False, block=False)
-    yield page
-    page.close()
-    page.folder.cleanup()
+def served(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the page on the bundled model."""
+    with serving(tmp_path_factory.mktemp("page")) as address:
+        yield address
 
 
 @pytest.fixture
-def visit(browser: Any, served: Any) -> Iterator[Any]:
+def visit(browser: Any, served: str) -> Iterator[Any]:
     """Open the page in a tab of its own; what its scripts complain of fails the test."""
     contexts, complaints = [], []
 
@@ -61,12 +58,12 @@ def visit(browser: Any, served: Any) -> Iterator[Any]:
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
         tab.on("request", lambda request: complaints.extend(outside(request.url)))
-        tab.goto(served.local_url)
+        tab.goto(served)
         tab.wait_for_selector("#cf-edit-run")
         return tab
 
     def outside(url: str) -> list[str]:
-        local = url.startswith((served.local_url, "data:", "blob:"))
+        local = url.startswith((served, "data:", "blob:"))
         return [] if local else [f"a request to {url}"]
 
     yield opened

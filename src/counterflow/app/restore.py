@@ -13,9 +13,8 @@ from counterflow import images
 from counterflow.app import sources
 from counterflow.app.session import Session
 from counterflow.app.studio import Studio
-from counterflow.edit.checks import check_seed
 from counterflow.edit.job import Job
-from counterflow.edit.plan import Plan
+from counterflow.edit.recorded import checked
 from counterflow.errors import InputError
 
 UNREADABLE = "The settings in this picture cannot be read; it is taken as a plain picture."
@@ -48,22 +47,21 @@ def record(path: Path) -> dict[str, Any] | None:
 def restored(studio: Studio, session: Session, settings: dict[str, Any]) -> Restored:
     """Check a record as `replay` does; InputError where it is damaged or of no use here."""
     try:
-        masked = settings.get("mask") is not None
+        told = checked(settings, Path("the picture"))
+        masked = told["mask"] is not None
         mask = Path("mask") if masked else None
-        job = Job.from_record(settings, Path("source"), mask, studio.choice)
-        plan = Plan.from_record(settings)
-        check_seed(settings["seed"])
-        digest, identity = str(settings["image_sha256"]), str(settings["identity"])
-    except (AttributeError, KeyError, TypeError, ValueError, InputError):
+        job = Job.from_record(told, Path("source"), mask, studio.choice)
+        said = sources.sentence(told["source"], "source sentence")
+        target = sources.sentence(told["target"], "target")
+    except InputError:
         raise InputError(UNREADABLE) from None
-    said = sources.sentence(job.source if isinstance(job.source, str) else "", "source sentence")
-    target = sources.sentence(plan.targets[-1], "target")
+    digest, identity = told["image_sha256"], str(told["identity"])
     file = session.sources.get(digest)
     file = file if file is not None and file.is_file() else None
     notes = ["The settings of this result are restored."]
     if identity.rpartition("@")[2] != studio.editor.backbone.identity.rpartition("@")[2]:
         notes.append("It was made by another model, so this one will make another picture.")
-    if plan.turns:
+    if told["turns"]:
         notes.append("It was the last of several turns, of which only the last is restored.")
     if masked:
         notes.append("It was made inside a mask: give that again, too.")
@@ -73,4 +71,4 @@ def restored(studio: Studio, session: Session, settings: dict[str, Any]) -> Rest
         )
     else:
         notes.append("The picture that it was made from is here again.")
-    return Restored(job, said, target, settings["seed"], masked, file, tuple(notes))
+    return Restored(job, said, target, told["seed"], masked, file, tuple(notes))
