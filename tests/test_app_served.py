@@ -19,21 +19,18 @@ from PIL import Image
 pytest.importorskip("gradio")
 
 import httpx
-from gradio_client import Client, handle_file
+from gradio_client import Client
 
-from counterflow import images
 from counterflow.app import sources
 from counterflow.app.page import WAITING
 from counterflow.edit.editor import Editor
-from counterflow.methods import registry
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
-from serving import serving
+from serving import STEPS, edited, serving, values
 from tools import SCENE, SOURCE, TARGETS
 
 API = "gradio_api"
-STEPS = 2
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(folder: Path, model: str) -> Iterator[str]:
     """The page on a tiny model."""
-    with serving(folder, "--model", model) as address:
-        yield address
+    with serving(folder, "--model", model) as page:
+        yield page.url
 
 
 @pytest.fixture
@@ -54,38 +51,6 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "bear.png"
     render(SCENE, 64).save(path)
     return path
-
-
-def values(
-    client: Client, picture: Path, source: str, targets: str, steps: int = STEPS
-) -> list[Any]:
-    """The inputs of the endpoint of edits, for a cheap one."""
-    config = client.config
-    (edit,) = (each for each in config["dependencies"] if each["api_name"] == "edit")
-    props = {each["id"]: each["props"] for each in config["components"]}
-    method = registry.method("euler", steps=steps)
-    given: list[Any] = []
-    for each in (props[i] for i in edit["inputs"]):
-        name = (each.get("elem_id") or "").removeprefix("set-")
-        given.append(method.to_dict().get(name, each.get("value")))
-    given[:4] = [handle_file(str(picture)), source, targets, "euler"]
-    return given
-
-
-def edited(url: str, picture: Path, source: str, target: str) -> tuple[bytes, dict[str, Any]]:
-    """A visitor's result: the file's bytes and the record inside."""
-    client = Client(url, verbose=False)
-    job = client.submit(*values(client, picture, source, target), api_name="/edit")
-    outputs = list(job)
-    files = [
-        item["value"]
-        for output in outputs
-        for item in output
-        if isinstance(item, dict) and str(item.get("value", "")).endswith(".png")
-    ]
-    assert files, outputs[-1]
-    path = Path(files[-1])
-    return path.read_bytes(), images.read_settings(path)
 
 
 def test_ten_visitors_queue_and_each_sees_their_own(url: str, tmp_path: Path) -> None:
@@ -130,6 +95,7 @@ def test_an_address_in_place_of_an_upload_is_not_fetched(url: str, picture: Path
         client.predict(*given, api_name="/edit")
 
 
+@pytest.mark.fault("25")
 def test_an_upload_is_bounded(url: str) -> None:
     data = bytes(sources.MOST_BYTES + 1)
     answer = httpx.post(f"{url}{API}/upload", files={"files": ("large.png", data)}, timeout=60)
@@ -138,6 +104,7 @@ def test_an_upload_is_bounded(url: str) -> None:
     assert small.status_code == 200
 
 
+@pytest.mark.fault("25")
 def test_a_full_queue_says_so(url: str, picture: Path) -> None:
     """While the model is at a long work, more visitors than may wait."""
     client = Client(url, verbose=False)
@@ -160,6 +127,7 @@ def test_a_full_queue_says_so(url: str, picture: Path) -> None:
     edited(url, picture, SOURCE, TARGETS[0])  # the long work was given up
 
 
+@pytest.mark.fault("25")
 def test_a_tab_that_is_gone_leaves_nothing(url: str, folder: Path, picture: Path) -> None:
     before = sessions(folder)
     client = Client(url, verbose=False)
@@ -208,8 +176,9 @@ def test_the_page_makes_the_library_s_picture(url: str, model: str, picture: Pat
 
 
 def test_a_password_is_asked_for(model: str, tmp_path: Path, monkeypatch: Any) -> None:
-    with serving(tmp_path, "--model", model, "--password", "let me in", "--host", "0.0.0.0") as url:
-        url = url.replace("0.0.0.0", "127.0.0.1")
+    options = ("--model", model, "--password", "let me in", "--host", "0.0.0.0")
+    with serving(tmp_path, *options) as page:
+        url = page.url.replace("0.0.0.0", "127.0.0.1")
         assert httpx.get(f"{url}config").status_code == 401
         upload = httpx.post(f"{url}{API}/upload", files={"files": ("a.png", b"x")})
         assert upload.status_code == 401

@@ -39,8 +39,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def served(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the page on the bundled model."""
-    with serving(tmp_path_factory.mktemp("page")) as address:
-        yield address
+    with serving(tmp_path_factory.mktemp("page")) as page:
+        yield page.url
 
 
 @pytest.fixture
