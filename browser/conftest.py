@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
-
-from serving import serving  # noqa: E402
+from serving import serving
+from tiny.sd3 import sd3 as tiny_pipeline
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SHOTS = Path(__file__).parents[1] / "out" / "screenshots"
@@ -42,8 +40,16 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def served(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the page on the bundled model."""
-    with serving(tmp_path_factory.mktemp("page")) as address:
-        yield address
+    with serving(tmp_path_factory.mktemp("page")) as page:
+        yield page.url
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny random pipeline as a folder."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_pipeline().save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from doing import STATUS, downloaded, edit, finished, preset, take
 from PIL import Image
 
 from counterflow import images
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
+from doing import STATUS, downloaded, edit, finished, preset, take
 
 
 def test_an_example_is_edited_and_its_file_says_how(visit: Any, shot: Any, tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doing import STATUS, downloaded, edit, finished, give, preset, take
 from PIL import Image
 
 from counterflow.app import sources
+from doing import STATUS, downloaded, edit, finished, give, preset, take
 
 
 def png(picture: Image.Image) -> bytes:

@@ -115,6 +115,7 @@ def test_a_preset_names_a_method(preset: presets.Preset) -> None:
 # Words
 
 
+@pytest.mark.fault("25")
 def test_what_a_visitor_wrote_is_escaped() -> None:
     wicked = "<script>alert('x')</script> a & b"
     facts = {"sentence": wicked, "method": wicked, "forwards": 1, "seconds": 1.0, "seed": 0}
@@ -192,6 +193,15 @@ def test_a_task_tells_stops_and_fails() -> None:
     assert failed.error == "no such thing" and not failed.stopped
 
 
+def test_the_end_of_a_task_is_always_told() -> None:
+    """However soon it comes: what it did last is seen with `over`."""
+    for _ in range(200):
+        did: list[int] = []
+        last = [(seen.over, len(did)) for seen in Task(lambda task, did=did: did.append(1))][-1]
+        assert last == (True, 1)
+
+
+@pytest.mark.fault("25")
 def test_leaving_a_task_stops_it() -> None:
     """As when Gradio closes the generator of a tab that is gone."""
     ended = threading.Event()
@@ -332,6 +342,7 @@ def test_a_result_restores_its_settings(studio: Studio, run_edit: Any, file: Pat
     assert restore.restored(studio, studio.sessions("another tab"), record).file is None
 
 
+@pytest.mark.fault("F15")
 def test_no_model_and_no_file_that_a_record_names_is_opened(
     studio: Studio, run_edit: Any, file: Path, monkeypatch: Any
 ) -> None:

@@ -30,7 +30,7 @@ def fields(names: Sequence[str]) -> dict[str, list[Kind]]:
     return kinds
 
 
-def widget(name: str, kinds: Sequence[Kind]) -> Any:
+def widget(name: str, kinds: Sequence[Any]) -> Any:
     """The field of a setting, hidden: a number, a tick, a choice, or text where kinds differ."""
     label = name.replace("_", " ")
     common: dict[str, Any] = {
@@ -46,7 +46,8 @@ def widget(name: str, kinds: Sequence[Kind]) -> Any:
     if all(isinstance(kind, Flag) for kind in kinds):
         return gr.Checkbox(**common)
     if all(isinstance(kind, Choice) for kind in kinds):
-        return gr.Dropdown(choices=[], min_width=120, **common)
+        options = dict.fromkeys(word for kind in kinds for word in kind.options)
+        return gr.Dropdown(choices=list(options), min_width=120, **common)
     return gr.Textbox(max_length=500, min_width=120, **common)
 
 

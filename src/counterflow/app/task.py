@@ -105,11 +105,13 @@ class Task:
         threading.Thread(target=self._run, daemon=True).start()
         seen = 0
         try:
-            while not self.over:
+            ended = False
+            while not ended:
                 with self._changed:
                     if self._version == seen:
                         self._changed.wait(POLL)
                     fresh, seen = self._version != seen, self._version
+                    ended = self.over  # and what it told last is told once more
                 if fresh:
                     yield self
         finally:
@@ -127,5 +129,7 @@ class Task:
             traceback.print_exc()
             self.error = UNEXPECTED
         finally:
-            self.over = True
-            self.tell()
+            with self._changed:
+                self.over = True
+                self._version += 1
+                self._changed.notify_all()
