@@ -111,9 +111,10 @@ def test_replay_makes_it_again(
 def test_replay_refuses_another_source(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
     run(*edit_args(picture, model, tmp_path / "made.png"))
     render(sample(2)).save(picture)
-    refused(run("replay", tmp_path / "made.png"), 2, "--image")
+    again = ["replay", tmp_path / "made.png", "--model", model]
+    refused(run(*again), 2, "--image")
     picture.unlink()
-    refused(run("replay", tmp_path / "made.png"), 2, "picture.png")
+    refused(run(*again), 2, "picture.png")
     refused(run("replay", Path(__file__)), 2, Path(__file__).name)
 
 
@@ -269,8 +270,8 @@ def test_nothing_is_written_over(picture: Path, model: str, run: Run, tmp_path: 
     out = tmp_path / "e.png"
     refused(run(*edit_args(picture, model, out, "--grid", out)), 2, "e.png")
     run(*edit_args(picture, model, out))
-    refused(run("replay", out, "-o", out), 2, "e.png")
-    refused(run("replay", out, "-o", picture), 2, "picture.png")
+    refused(run("replay", out, "-o", out, "--model", model), 2, "e.png")
+    refused(run("replay", out, "-o", picture, "--model", model), 2, "picture.png")
     assert picture.read_bytes() == before
 
 

@@ -139,7 +139,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3),
     max_leaves=4,
 )
-LINES = st.dictionaries(st.sampled_from((*manifest.COLUMNS, "other")), VALUES)
+LINES = st.dictionaries(st.sampled_from([*CAT, "targets", "mask", "name", "other"]), VALUES)
 QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
