@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-ROOMS = ("tests", "faults")
+ROOMS = ("tests", "tests/browser", "faults")
 PAGE = TESTS.parent / "docs" / "faults.md"
 
 FAULTS = {

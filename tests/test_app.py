@@ -115,6 +115,7 @@ def test_a_preset_names_a_method(preset: presets.Preset) -> None:
 # Words
 
 
+@pytest.mark.fault("25")
 def test_what_a_visitor_wrote_is_escaped() -> None:
     wicked = "<script>alert('x')</script> a & b"
     facts = {"sentence": wicked, "method": wicked, "forwards": 1, "seconds": 1.0, "seed": 0}
@@ -192,6 +193,7 @@ def test_a_task_tells_stops_and_fails() -> None:
     assert failed.error == "no such thing" and not failed.stopped
 
 
+@pytest.mark.fault("25")
 def test_leaving_a_task_stops_it() -> None:
     """As when Gradio closes the generator of a tab that is gone."""
     ended = threading.Event()

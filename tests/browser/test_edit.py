@@ -78,6 +78,7 @@ def test_a_painted_mask_holds(visit: Any, shot: Any, tmp_path: Path) -> None:
     assert mask.shape == after.shape[:2] == before.shape[:2]
 
 
+@pytest.mark.fault("25")
 def test_a_running_edit_is_cancelled(visit: Any, shot: Any) -> None:
     tab = visit()
     take(tab, 0, "The paper's: FTEdit")
