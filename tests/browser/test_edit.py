@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from doing import STATUS, downloaded, edit, finished, preset, take
 from PIL import Image
 
