@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from counterflow import images
@@ -78,6 +79,7 @@ def test_a_painted_mask_holds(visit: Any, shot: Any, tmp_path: Path) -> None:
     assert mask.shape == after.shape[:2] == before.shape[:2]
 
 
+@pytest.mark.fault("25")
 def test_a_running_edit_is_cancelled(visit: Any, shot: Any) -> None:
     tab = visit()
     take(tab, 0, "The paper's: FTEdit")

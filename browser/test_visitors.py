@@ -29,6 +29,7 @@ def test_a_file_that_is_no_picture_is_told_so(visit: Any, shot: Any) -> None:
     tab.get_by_text("There is no target yet").wait_for()
 
 
+@pytest.mark.fault("25")
 def test_a_picture_of_too_many_pixels_and_a_file_of_too_many_bytes(visit: Any, shot: Any) -> None:
     tab = visit()
     wide = png(Image.new("1", (12_000, 12_000)))
@@ -48,6 +49,7 @@ def test_a_picture_of_another_world_is_told_so_before_the_edit(visit: Any, shot:
     shot(tab, "unfit", whole=False)
 
 
+@pytest.mark.fault("25")
 def test_markup_in_a_sentence_is_words(visit: Any, shot: Any) -> None:
     """`visit` fails the test if a dialog opens or a script errs."""
     tab = visit()

@@ -79,7 +79,7 @@ def print_size(inversion: Inversion) -> None:
     from counterflow.trust.report import enlarged
 
     if line := enlarged(inversion.picture.size, inversion.size):
-        print(line)
+        show.line(line)
 
 
 def print_trust(made: list[Made]) -> None:
