@@ -9,12 +9,24 @@ of the chosen option of a dynamic combo come as one mapping; nodes are called as
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tools import SOURCE, TARGETS
+
+FOLDER = Path(__file__).parents[1] / "plugins" / "comfyui"
+"""What ComfyUI loads."""
 
 COMMON = {"display_name", "optional", "tooltip", "lazy", "extra_dict", "raw_link", "advanced"}
 WIDGET = COMMON | {"default", "socketless", "force_input"}
@@ -80,9 +92,10 @@ class ComfyNode:
         return schema
 
 
-class ComfyExtension:
-    async def on_load(self) -> None:
-        """Called once."""
+class ComfyExtension(ABC):
+    @abstractmethod
+    async def get_node_list(self) -> list[Any]:
+        """The nodes."""
 
 
 class PreviewText:
@@ -127,24 +140,14 @@ def schema_module() -> ModuleType:
     return io
 
 
-@contextmanager
-def installed() -> Iterator[dict[str, ModuleType]]:
-    """ComfyUI's modules, by name; inside they can be imported, afterwards nothing of it is left."""
-    names = ("comfy_api", "comfy_api.latest", "comfy", "comfy.utils")
-    modules = {name: ModuleType(name) for name in names}
-    latest = modules["comfy_api.latest"]
+def modules() -> dict[str, ModuleType]:
+    """ComfyUI's modules, by name."""
+    made = {n: ModuleType(n) for n in ("comfy_api", "comfy_api.latest", "comfy", "comfy.utils")}
+    latest = made["comfy_api.latest"]
     vars(latest).update(io=schema_module(), ComfyExtension=ComfyExtension)
     vars(latest).update(ui=SimpleNamespace(PreviewText=PreviewText))
-    vars(modules["comfy.utils"])["ProgressBar"] = ProgressBar
-    before = dict(sys.modules)
-    sys.modules.update(modules)
-    try:
-        yield modules
-    finally:
-        ours = [n for n in sys.modules if n.startswith("counterflow.plugins.comfy")]
-        for name in [*names, *ours]:
-            sys.modules.pop(name, None)
-        sys.modules.update({n: before[n] for n in names if n in before})
+    vars(made["comfy.utils"])["ProgressBar"] = ProgressBar
+    return made
 
 
 # Running a workflow
@@ -157,7 +160,7 @@ class Refused(Exception):
 def nodes_of(extension: Any) -> dict[str, Any]:
     """The nodes of what an entry point gave, by id."""
     assert isinstance(extension, ComfyExtension)
-    nodes = asyncio.run(extension.get_node_list())  # type: ignore[attr-defined]
+    nodes = asyncio.run(extension.get_node_list())
     return {node.GET_SCHEMA().node_id: node for node in nodes}
 
 
@@ -227,3 +230,70 @@ def nested(schema: Schema, given: dict[str, Any]) -> dict[str, Any]:
             if not any(n.startswith(f"{name}.") for n in known):
                 del plain[name]  # no such option: ComfyUI leaves it out
     return plain
+
+
+# What tests put on the wires
+
+
+def tensor(*pictures: Image.Image) -> torch.Tensor:
+    """As ComfyUI holds pictures."""
+    return torch.stack([torch.from_numpy(np.asarray(each, np.float32) / 255) for each in pictures])
+
+
+class Given:
+    """A node that gives what a test made."""
+
+    value: Any = None
+
+    @classmethod
+    def GET_SCHEMA(cls) -> Schema:
+        return Schema("Given", "", "", [], [])
+
+    @classmethod
+    def execute(cls) -> Any:
+        return NodeOutput(cls.value)
+
+
+def given(value: Any) -> Any:
+    return type("Given", (Given,), {"value": value})
+
+
+def widgets(nodes: dict[str, Any], node: str, method: str) -> dict[str, Any]:
+    """What a fresh node holds, with this method chosen: its widgets' own values."""
+    inputs = nodes[node].GET_SCHEMA().inputs
+    shown = live(inputs, {"method": method})
+    values = {name: each.options["default"] for name, each in shown if "default" in each.options}
+    return values | ({"method": method} if any(i.id == "method" for i in inputs) else {})
+
+
+def graph(nodes: dict[str, Any], method: str = "paired", **more: Any) -> dict[str, Any]:
+    """A picture, a model and an edit, as an API workflow."""
+    words = {"source": SOURCE, "target": TARGETS[0], "model": ["1", 0], "image": ["2", 0]}
+    return {
+        "1": {"class_type": "Model", "inputs": {}},
+        "2": {"class_type": "Picture", "inputs": {}},
+        "3": {
+            "class_type": "CounterflowEdit",
+            "inputs": widgets(nodes, "CounterflowEdit", method) | words | more,
+        },
+    }
+
+
+def entry(folder: Path) -> Any:
+    """The folder as ComfyUI imports it."""
+    spec = importlib.util.spec_from_file_location("custom_nodes_x", folder / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def loaded() -> dict[str, Any]:
+    """Our nodes, as ComfyUI loads them from their folder, once a process."""
+    theirs = modules()
+    sys.modules.update(theirs)
+    before = {name: dict(vars(module)) for name, module in theirs.items()}
+    found = nodes_of(asyncio.run(entry(FOLDER).comfy_entrypoint()))
+    assert {name: vars(module) for name, module in theirs.items()} == before, "patched"
+    return found

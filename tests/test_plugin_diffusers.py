@@ -72,6 +72,23 @@ def test_a_call_is_the_editors_own(
     assert hooks(pipe) == 0
 
 
+def test_the_second_bundled_model(tmp_path: Path) -> None:
+    """FLUX's architecture, whose latents the pipeline packs and we do not; as a block, too."""
+    own = CounterflowPipeline.from_pretrained("toybox-flux")
+    own.set_progress_bar_config(disable=True)
+    assert isinstance(own, diffusers.FluxPipeline)
+    more: dict[str, Any] = {"method": "flowedit", "num_inference_steps": 3, "generator": 2}
+    made = own(**WORDS, **more, output_type="latent")
+    editor = Editor.load("toybox-flux", "cpu")
+    inversion = editor.invert(PICTURE, SOURCE, "flowedit", seed=2, steps=3)
+    assert torch.equal(made.images, editor.edit(inversion, TARGETS[0], seed=2).latent)
+    folder = write_blocks(tmp_path / "edit", "toybox-flux")
+    steps = ModularPipeline.from_pretrained(str(folder), trust_remote_code=True)
+    steps.load_components()
+    steps.set_progress_bar_config(disable=True)
+    assert torch.equal(steps(**WORDS, **more, output_type="latent", output="images"), made.images)
+
+
 def test_diffusers_names_of_settings(pipe: Any, toybox: Editor) -> None:
     """Steps, guidance, the negative prompt, a mask; and several prompts of one inversion."""
     made = pipe(

@@ -59,6 +59,8 @@ class Step:
 
 Velocity = Callable[[Tensor, Step], Tensor]
 """A velocity with its conditioning bound: from latents `[b, c, h, w]` and a step."""
+Watch = Callable[[Latent, Step], Latent]
+"""Sees the targets' latents after a step of an edit, and gives those to go on with."""
 
 Preview = Callable[[Tensor, Step], None]
 """Told after each step of an edit where it is heading: latents `[targets, c, h, w]` at level 0."""

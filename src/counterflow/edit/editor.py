@@ -25,10 +25,10 @@ from counterflow.edit.memory import frugal
 from counterflow.edit.origin import origin_of
 from counterflow.edit.result import Edit, Reconstruction, edits
 from counterflow.errors import InputError, NumericsError
-from counterflow.flow import Latent
+from counterflow.flow import Latent, Watch
 from counterflow.methods import base
 from counterflow.methods.base import Method
-from counterflow.methods.run import Run, Watch
+from counterflow.methods.run import Run
 from counterflow.progress import Progress
 from counterflow.solvers import trajectory as loops
 from counterflow.solvers.trajectory import Trajectory
@@ -95,10 +95,10 @@ class Editor(Generator):
         `mask` is `[height, width]` at the picture's size, bool or from 0 to 1; where it is 0 the
         latents are the source's own, and the pixels those of the source's round trip through the
         autoencoder, or with `exact_background` the picture's. Between 0 and 1 latents change
-        freely and pixels are mixed. `noise` `[1, c, h, w]` starts the targets elsewhere
-        than the source: another scene, to which the text control alone carries the source's
-        subject. `seed` seeds the noise of methods that draw any. `watch` sees the targets' latents
-        after each step. What is known of the source from earlier edits is not computed again.
+        freely and pixels are mixed. `noise` `[1, c, h, w]` starts the targets elsewhere than the
+        source: another scene, to which the text control alone carries the source's subject.
+        `seed` seeds the noise of methods that draw any. `watch` sees the targets' latents after
+        each step, and gives those to go on with. What is known of the source is not asked again.
         """
         how = fitting(method, settings, inversion, noise)
         how.check_model(self.backbone)

@@ -174,7 +174,7 @@ def walk(method: Method, run: Run, known: Any) -> Iterator[Latent]:
         x, state = method.step(run, known, x, state, step)
         if run.mask is not None:
             x = blend(x, method.outside(run, known, state, k + 1), run.mask)
-        x = finite(run.watched(x, step), step)
+        x = finite(x if run.watch is None else run.watch(x, step), step)
         yield x
         if run.preview is not None:
             run.preview(heading(run.grid, before, x, step.index), step)

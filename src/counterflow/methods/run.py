@@ -16,7 +16,7 @@ from counterflow.controls.base import Control, Part, Session, attach
 from counterflow.controls.features import Features
 from counterflow.controls.rows import RowMap
 from counterflow.controls.tokens import token_side
-from counterflow.flow import Branch, Grid, Latent, Preview, Step, Velocity
+from counterflow.flow import Branch, Grid, Latent, Preview, Step, Velocity, Watch
 from counterflow.methods.query import Query
 from counterflow.progress import Progress
 from counterflow.solvers.base import Solver
@@ -24,10 +24,6 @@ from counterflow.solvers.trajectory import Trajectory
 
 ROWS = 8
 """Most samples in one forward, unless the editor is told otherwise."""
-
-Watch = Callable[[Latent, Step], Latent | None]
-"""Called after each step of an edit with the targets' latents; what it returns, unless None, takes
-their place."""
 
 
 @dataclass
@@ -232,11 +228,6 @@ class Run:
             yield
         finally:
             self.grid = before
-
-    def watched(self, x: Latent, step: Step) -> Latent:
-        """The targets' latents after a step, or what `watch` puts in their place."""
-        changed = None if self.watch is None else self.watch(x, step)
-        return x if changed is None else changed
 
     def done(self, step: Step) -> None:
         """Report that a step is made; features that did not fit their budget go."""

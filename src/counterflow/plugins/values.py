@@ -40,7 +40,7 @@ def to_picture(image: Any) -> Image.Image:
 
 
 def to_mask(mask: Any, size: tuple[int, int], name: str = "mask_image") -> np.ndarray:
-    """A mask as bool `[height, width]` for a picture of `size`: half white or more is inside.
+    """A mask `[height, width]` for a picture of `size`: bool, or soft, float32, where it has grey.
 
     PIL, or an array or tensor `[height, width]` in 0..1, with leading dimensions of 1. Raises
     InputError, with the mask's `name`, for another form or size, for several masks, and for one
@@ -48,17 +48,17 @@ def to_mask(mask: Any, size: tuple[int, int], name: str = "mask_image") -> np.nd
     """
     mask = _one(name, mask)
     if isinstance(mask, Image.Image):
-        inside = np.asarray(mask.convert("L")) >= 128
-    else:
-        inside = _numbers(name, mask, 2) >= 0.5
-    if not inside.any():
+        mask = np.asarray(mask.convert("L"), np.float32) / 255
+    values = _numbers(name, mask, 2)
+    if not values.any():
         raise InputError(f"nothing is inside {name}: draw the inside white, or leave it out")
-    if inside.shape != size[::-1]:
+    if values.shape != size[::-1]:
         raise InputError(
-            f"{name} is {inside.shape[::-1]} pixels, but the picture is {size}; draw it at the "
+            f"{name} is {values.shape[::-1]} pixels, but the picture is {size}; draw it at the "
             "picture's size"
         )
-    return inside
+    soft = ((values > 0) & (values < 1)).any()
+    return values if soft else values > 0
 
 
 def seed_of(generator: Generator | None) -> int:

@@ -56,7 +56,9 @@ def mask_inputs() -> list[Any]:
     """The mask, and what stands outside it."""
     return [
         io.Mask.Input(
-            "mask", optional=True, tooltip="White where the edit may change the picture."
+            "mask",
+            optional=True,
+            tooltip="White where the edit may change the picture, grey where both are mixed.",
         ),
         io.Boolean.Input(
             "exact_background",

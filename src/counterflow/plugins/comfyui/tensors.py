@@ -17,7 +17,7 @@ from counterflow.plugins.values import to_array, to_mask, to_picture
 from counterflow.progress import Progress
 
 Mask = np.ndarray
-"""Bool `[height, width]`, true inside."""
+"""`[height, width]`: bool, true inside, or soft, float32 from 0 (outside) to 1 (inside)."""
 
 
 def pictures(image: Tensor) -> list[Image.Image]:

@@ -30,10 +30,10 @@ from counterflow.backbones.registry import (
 from counterflow.edit.checks import check_mask, chosen, fitting
 from counterflow.edit.editor import Edit, Editor, Inversion
 from counterflow.errors import InputError
-from counterflow.flow import Latent, Step
+from counterflow.flow import Latent, Step, Watch
 from counterflow.methods.base import Method
 from counterflow.methods.registry import DEFAULT
-from counterflow.methods.run import ROWS, Watch
+from counterflow.methods.run import ROWS
 from counterflow.plugins.values import (
     OUTPUTS,
     Generator,
@@ -147,12 +147,12 @@ class CounterflowPipeline:
 
         `method` is a name (`counterflow methods`), `paired` by default; its settings are further
         arguments. `num_inference_steps` is its `steps`, `guidance_scale` its `guidance`.
-        `mask_image`, white where the picture may change, has the picture's size; with
-        `exact_background` the picture's own pixels stand outside it. `inversion`, of an earlier
-        result or of `invert`, takes the place of `image`, `source_prompt` and, unless given, of
-        `method`. `generator` is for methods that draw noise: see `seed_of`. `rows` is the most
-        samples in one forward. `callback_on_step_end` may read and replace `latents`, one row for
-        each prompt, after each step of the edit.
+        `mask_image`, white where the picture may change and grey where old and new are mixed, has
+        the picture's size; with `exact_background` the picture's own pixels stand outside it.
+        `inversion`, of an earlier result or of `invert`, takes the place of `image`,
+        `source_prompt` and, unless given, of `method`. `generator` is for methods that draw noise:
+        see `seed_of`. `rows` is the most samples in one forward. `callback_on_step_end` may read
+        and replace `latents`, one row for each prompt, after each step of the edit.
 
         Raises InputError for what cannot be, before any forward is made.
         """
@@ -199,14 +199,14 @@ class CounterflowPipeline:
             )
         made = -1
 
-        def watch(x: Latent, step: Step) -> Latent | None:
+        def watch(x: Latent, step: Step) -> Latent:
             nonlocal made
             made += 1
             tensors = {"latents": x} if "latents" in names else {}
             assert callback is not None
             returned = callback(self, made, torch.tensor(1000 * step.sigma), tensors) or {}
-            changed = returned.get("latents")
-            return None if changed is None else changed.to(x)
+            changed: Latent = returned.get("latents", x)
+            return changed.to(x)
 
         return None if callback is None else watch
 
