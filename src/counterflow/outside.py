@@ -83,6 +83,8 @@ class Record(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             raise InputError(_first(error)) from None
+        except ValueError as error:  # too deep
+            raise InputError(f"has {error}") from None
 
     @classmethod
     def read(cls: type[R], path: Path, remedy: str) -> R:
