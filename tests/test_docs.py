@@ -37,7 +37,13 @@ from tools import SCENE, SOURCE, TARGETS, distance
 
 OWN = {"docs/adding-a-method.md", "docs/adding-a-model.md"}
 """Pages whose blocks are parts of one program, which tests of their own put together."""
-REASONS = {"needs a download", "needs a GPU", "sets up an environment", "takes hours"}
+REASONS = {
+    "needs a download",
+    "needs a GPU",
+    "runs until it is stopped",
+    "sets up an environment",
+    "takes hours",
+}
 RUN = [
     page for page in PAGES if page not in OWN and any(b.runs for b in blocks(page, "sh", "python"))
 ]
