@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ FEWER = {
 
 `{tiny}` is a tiny model of random weights, for commands that make many edits.
 """
+
+SIGNS = re.compile(r"[<>|&;()]+")
+"""The shell's own words."""
 
 PROGRAMS = {"cat", "cd", "cp", "head", "ls", "mkdir", "rm", "tail"}
 """Programs beside counterflow that a block may run."""
@@ -116,11 +119,13 @@ def commands(code: str) -> list[list[str]]:
 
 def spoken(page: str) -> Iterator[list[str]]:
     """The commands of counterflow that a page names, in blocks that run or not and in its text."""
-    for block in blocks(page, "sh"):
-        yield from (words for words in commands(block.code) if words[0] == "counterflow")
-    for token in tokens(page):
-        if token.type == "code_inline" and token.content.startswith("counterflow "):
-            yield from commands(token.content)
+    told = [block.code for block in blocks(page, "sh")]
+    inline = [token.content for token in tokens(page) if token.type == "code_inline"]
+    told += [text for text in inline if text.startswith("counterflow ")]
+    for words in (words for code in told for words in commands(code)):
+        for isnt_sign, part in groupby(words, lambda word: not SIGNS.fullmatch(word)):
+            if isnt_sign and (each := list(part))[0] == "counterflow":
+                yield each
 
 
 @cache
@@ -140,12 +145,12 @@ def unknown(words: list[str]) -> list[str]:
         command, rest = command.commands[rest[0]], rest[1:]
     if command.name == "batch":  # short for `batch run`
         command = command.commands["run"]
-    elif rest and command.name != "bench" and hasattr(command, "commands"):
+    elif rest and rest[0][0] != "-" and command.name != "bench" and hasattr(command, "commands"):
         return rest[:1]
     known = {name for each in command.params for name in each.opts + each.secondary_opts}
-    options = [word.partition("=")[0] for word in rest if word.startswith("-")]
+    options = [word.partition("=")[0] for word in rest if re.match("-.", word)]
     methods = [after for word, after in pairwise(rest) if word == "--method"]
-    return [each for each in options if each not in known | {"--help"}] + [
+    return [each for each in options if each not in known | {"--help", "-h"}] + [
         each for each in methods if each not in {*METHODS, "renoise", "NAME", "all", "…"}
     ]
 
@@ -161,7 +166,7 @@ def run_shell(
 ) -> None:
     """Every command in its order: in this process, or by a shell where one's signs are used."""
     lines = commands(block.code)
-    if any(re.fullmatch(r"[<>|&;()]+", word) for words in lines for word in words):
+    if any(SIGNS.fullmatch(word) for words in lines for word in words):
         first = {words[0] for words in lines if words[0] in PROGRAMS | {"counterflow"}}
         assert lines[0][0] in first, f"{block} begins with another program: mark it not-run"
         program = folder / ".bin" / "counterflow"
