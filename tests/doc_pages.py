@@ -52,7 +52,7 @@ FEWER = {
 SIGNS = re.compile(r"[<>|&;()]+")
 """The shell's own words."""
 
-PROGRAMS = {"cat", "cd", "cp", "head", "ls", "mkdir", "rm", "tail"}
+PROGRAMS = {"cat", "cp", "head", "ls", "mkdir", "rm", "tail"}
 """Programs beside counterflow that a block may run."""
 
 
@@ -166,24 +166,27 @@ def run_shell(
 ) -> None:
     """Every command in its order: in this process, or by a shell where one's signs are used."""
     lines = commands(block.code)
-    if any(SIGNS.fullmatch(word) for words in lines for word in words):
-        first = {words[0] for words in lines if words[0] in PROGRAMS | {"counterflow"}}
-        assert lines[0][0] in first, f"{block} begins with another program: mark it not-run"
-        program = folder / ".bin" / "counterflow"
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m counterflow "$@"\n')
-        program.chmod(0o755)
-        path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
-        told = {**os.environ, "PATH": path}
-        subprocess.run(["sh", "-euc", block.code], cwd=folder, env=told, check=True, timeout=120)
-        return
     for words in lines:
         assert words[0] in PROGRAMS | {"counterflow"}, f"{block}: {words[0]}: mark it not-run"
+    if any(SIGNS.fullmatch(word) for words in lines for word in words):
+        _by_shell(block.code, folder)
+        return
+    for words in lines:
         if words[0] == "counterflow":
             code, _, err = counterflow(*fewer(words, tiny)[1:])
             assert code == 0, f"{block}: {shlex.join(words)}\n{err}"
         else:
             subprocess.run(words, cwd=folder, check=True, timeout=60)
+
+
+def _by_shell(code: str, folder: Path) -> None:
+    """As it stands, with `counterflow` as a program of its own."""
+    ours = folder / ".bin" / "counterflow"
+    ours.parent.mkdir(exist_ok=True)
+    ours.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m counterflow "$@"\n')
+    ours.chmod(0o755)
+    told = {**os.environ, "PATH": f"{ours.parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["sh", "-euc", code], cwd=folder, env=told, check=True, timeout=600)
 
 
 def run_python(block: Block, names: dict[str, Any]) -> None:

@@ -193,7 +193,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     for cell in code:
         for line, less in few.items():
             cell.source = cell.source.replace(line, less)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
     assert any(output.output_type != "stream" for cell in code for output in cell.outputs)
 
 
