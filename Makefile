@@ -13,7 +13,7 @@ STARTED := $(VENV)/.installing
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 PYTHON ?=
 
-.PHONY: help demo test browser faults fuzz audit format clean
+.PHONY: help demo test browser docs faults fuzz audit format clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,10 @@ test: $(INSTALLED) ## Lint, check the format and the types, run the tests
 
 browser: $(INSTALLED) ## Test the page in Debian's browser
 	COUNTERFLOW_BROWSER=1 $(BIN)/pytest -q -p no:cacheprovider browser
+
+docs: $(INSTALLED) ## Build the documents into build/docs
+	rm -rf docs/api build/docs
+	$(BIN)/sphinx-build -q -W -d build/doctrees docs build/docs
 
 faults: $(INSTALLED) ## Kill, starve and poison batches, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -s -p no:cacheprovider faults
@@ -48,7 +52,7 @@ format: $(INSTALLED) ## Format the code and put right what ruff can
 	$(BIN)/ruff format
 
 clean: ## Remove caches and builds (the environment stays: rm -r .venv)
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/api .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests fuzz -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The torch of the constraints is asked for alone and first: so asked, pip takes a CPU build where

@@ -31,7 +31,7 @@ class DDIM(FixedPoint):
     """DDIM's step: towards the image it samples, towards the noise it inverts.
 
     Towards the noise the step is implicit, as Euler's is; `iterations` refine it by the fixed
-    point in `z`, with the mean of the noises from `span[0]` to `span[1]` if `average`d. 0 is
+    point in `z`, with `average` by the mean of the noises from `span[0]` to `span[1]`. 0 is
     DDIM inversion. Between pure noise and the image there must be a level: one step of it all
     has no DDIM inversion (ZeroDivisionError).
     """
