@@ -33,6 +33,7 @@ apidoc_modules = [
     }
 ]
 autodoc_member_order = "bysource"
+autodoc_default_options = {"ignore-module-all": True}  # what a room shows of another is told there
 default_role = "code"
 add_module_names = False
 toc_object_entries = False

@@ -25,7 +25,7 @@ def own() -> Editor:
 
 
 def test_it_counts_and_compares(own: Editor) -> None:
-    """Forwards as in the table of docs/benchmarks.md for N = 2 and I = 1; both orders' edits are the same."""
+    """Forwards as in the documents' table, N = 2 and I = 1; both orders' edits are the same."""
     told = Told()
     chosen = {k: v for k, v in methods(2, 1).items() if k in ("ftedit", ALL, "paired")}
     found = measure(own, chosen, 1, progress=told)

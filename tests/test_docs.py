@@ -35,7 +35,7 @@ from doc_pages import (
 )
 from tools import SCENE, SOURCE, TARGETS, distance
 
-OWN = {"docs/adding-a-method.md", "docs/adding-a-model.md"}
+OWN = {"docs/adding-a-method.md", "docs/adding-a-model.md", "docs/diffusers.md"}
 """Pages whose blocks are parts of one program, which tests of their own put together."""
 REASONS = {
     "needs a download",

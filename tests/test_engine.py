@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from counterflow.backbones.sd3 import SD3
-from counterflow.bench.engine import Condition, Engine, Job, Outcome, condition, judge_edit
+from counterflow.bench.engine import Attempt, Condition, Engine, Outcome, condition, judge_edit
 from counterflow.bench.figures import FIGURES, QUALITY, RECONSTRUCTION, averaged
 from counterflow.bench.sets.cases import Case, rendered
 from counterflow.bench.sets.toypie import scene_edits
@@ -28,7 +28,7 @@ def outcomes(engine: Engine, cases: list[Case], *conditions: Condition) -> list[
     return [
         outcome
         for case in cases
-        for outcome in engine.run(tuple(Job(case, each) for each in conditions))
+        for outcome in engine.run(tuple(Attempt(case, each) for each in conditions))
     ]
 
 

@@ -232,12 +232,12 @@ def test_an_inversion_serves_all_that_hangs_on_it(tmp_path: Path) -> None:
         for condition in each.conditions(20).values()
     }
     tasks = _tasks(tmp_path, chosen)
-    jobs = [(job.case.name, job.condition.name) for task in tasks for job in task]
-    assert len(jobs) == len(wanted) and set(jobs) == wanted
+    attempts = [(attempt.case.name, attempt.condition.name) for task in tasks for attempt in task]
+    assert len(attempts) == len(wanted) and set(attempts) == wanted
     inversions = [(task[0].case.name, task[0].condition.method.inversion) for task in tasks]
     assert len(set(inversions)) == len(tasks)
     for task in tasks:
-        assert len({(job.case.name, job.condition.method.inversion) for job in task}) == 1
+        assert len({(each.case.name, each.condition.method.inversion) for each in task}) == 1
 
 
 FAST = ["--count", "2", "--steps", "2", "--workers", "1"]

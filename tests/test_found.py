@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import oracles_masks
-from counterflow.bench.engine import Engine, Job, condition, overlap
+from counterflow.bench.engine import Attempt, Engine, condition, overlap
 from counterflow.bench.sets.cases import rendered
 from counterflow.bench.sets.toypie import scene_edits
 from counterflow.edit.editor import Editor
@@ -209,10 +209,10 @@ def test_a_benchmark_measures_found_masks(one: Editor) -> None:
     """Of methods that find one, where the true one is known."""
     case = rendered(scene_edits(1, 40)[0])
     how = condition("uniedit", steps=3)
-    (outcome,) = Engine(one).run((Job(case, how),))
+    (outcome,) = Engine(one).run((Attempt(case, how),))
     inversion = one.invert(case.picture(), case.source, how.method)
     edit = one.edit(inversion, case.target)
     assert edit.found is not None and case.mask is not None
     assert outcome.figures["mask IoU"] == pytest.approx(overlap(edit.found, case.mask), abs=0.1)
-    (other,) = Engine(one).run((Job(case, condition("flowedit", steps=2)),))
+    (other,) = Engine(one).run((Attempt(case, condition("flowedit", steps=2)),))
     assert "mask IoU" not in other.figures

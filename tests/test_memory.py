@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from counterflow.bench.engine import Engine, Job, condition
+from counterflow.bench.engine import Attempt, Engine, condition
 from counterflow.bench.sets.cases import rendered
 from counterflow.bench.sets.toypie import scene_edits
 from counterflow.edit.editor import Editor
@@ -107,7 +107,7 @@ def test_a_benchmark_goes_on(one: Editor, full: Full) -> None:
     case = rendered(next(iter(scene_edits(1, 0))))
     made = []
     for full.most in (0, 99):
-        made += Engine(one).run((Job(case, condition("euler", steps=3)),))
+        made += Engine(one).run((Attempt(case, condition("euler", steps=3)),))
     bad, good = made
     assert bad.error is not None and "out of memory" in bad.error and bad.picture is None
     assert good.error is None and good.picture is not None

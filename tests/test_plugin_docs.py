@@ -14,7 +14,7 @@ import comfy_stand_in
 from comfy_stand_in import given, run, tensor
 from counterflow.backbones.registry import toybox_folder
 from counterflow.cli import main
-from test_docs import blocks
+from doc_pages import blocks
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def bear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_page_on_diffusers(bear: Path) -> None:
     """One program: a pipeline loaded and one in memory, and the blocks both ways."""
-    first, shared, folder, blocks_alone = blocks("diffusers.md")
+    first, shared, folder, blocks_alone = (b.code for b in blocks("docs/diffusers.md", "python"))
     names: dict[str, Any] = {"folder": toybox_folder()}
     exec(first, names)
     blue, before = Image.open(bear.with_name("blue.png")), Image.open(bear)
@@ -47,8 +47,8 @@ def test_the_page_on_diffusers(bear: Path) -> None:
 
 def test_the_page_on_comfyui(bear: Path) -> None:
     """Its workflow runs, and its table names every node."""
-    (text,) = blocks("comfyui.md", "json")
-    prompt = json.loads(text)
+    (block,) = blocks("docs/comfyui.md", "json")
+    prompt = json.loads(block.code)
     picture = tensor(Image.open(bear).convert("RGB"))
     theirs = {"LoadImage": given(picture)}
     nodes = comfy_stand_in.loaded() | theirs

@@ -14,7 +14,7 @@ from PIL import Image
 
 from counterflow.backbones.opening import load_backbone
 from counterflow.backbones.registry import toybox_folder
-from counterflow.bench.engine import Engine, Figures, Job, condition
+from counterflow.bench.engine import Attempt, Engine, Figures, condition
 from counterflow.bench.sets.cases import rendered
 from counterflow.bench.sets.toypie import scene_edits
 from counterflow.bench.toy.composed import compose, measure_composed
@@ -180,7 +180,7 @@ def test_the_text_control_lets_edit(editor: Editor) -> None:
     def means(ratio: float) -> dict[str, float]:
         control = condition("ftedit", steps=10, iterations=1, text_ratio=ratio)
         rows: list[Figures] = [
-            outcome.figures for case in cases for outcome in engine.run((Job(case, control),))
+            outcome.figures for case in cases for outcome in engine.run((Attempt(case, control),))
         ]
         return {
             name: float(np.mean([row[name] for row in rows]))  # type: ignore[arg-type]

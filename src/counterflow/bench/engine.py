@@ -57,7 +57,7 @@ def condition(name: str, compensated: bool | None = None, **settings: Any) -> Co
 
 
 @dataclass(frozen=True)
-class Job:
+class Attempt:
     """One case under one condition."""
 
     case: Case
@@ -66,15 +66,15 @@ class Job:
     """Cases under this condition, finished ones included, that share the inversion's cost."""
 
 
-Task = tuple[Job, ...]
-"""Jobs that one inversion serves, those of a condition together."""
+Task = tuple[Attempt, ...]
+"""Attempts that one inversion serves, those of a condition together."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """An edit or a reconstruction, measured; or the error that stopped it."""
 
-    job: Job
+    attempt: Attempt
     figures: Figures = field(default_factory=dict)
     picture: Image.Image | None = None
     error: str | None = None
@@ -97,22 +97,22 @@ class Engine:
         try:
             inversion = self.editor.invert(case.picture(), case.source, task[0].condition.method)
         except (CounterflowError, RuntimeError) as error:
-            yield from (Outcome(job, error=_one_line(error)) for job in task)
+            yield from (Outcome(attempt, error=_one_line(error)) for attempt in task)
             return
-        for _, jobs in groupby(task, key=lambda job: job.condition):
+        for _, attempts in groupby(task, key=lambda attempt: attempt.condition):
             inversion.forget()
-            for job in jobs:
+            for attempt in attempts:
                 try:
-                    yield self._outcome(job, inversion)
+                    yield self._outcome(attempt, inversion)
                 except (CounterflowError, RuntimeError) as error:
-                    yield Outcome(job, error=_one_line(error))
+                    yield Outcome(attempt, error=_one_line(error))
 
-    def _outcome(self, job: Job, inversion: Inversion) -> Outcome:
-        if job.condition.compensated is not None:
-            return self._reconstruct(job, inversion, job.condition.compensated)
-        return self._edit(job, inversion)
+    def _outcome(self, attempt: Attempt, inversion: Inversion) -> Outcome:
+        if attempt.condition.compensated is not None:
+            return self._reconstruct(attempt, inversion, attempt.condition.compensated)
+        return self._edit(attempt, inversion)
 
-    def _reconstruct(self, job: Job, inversion: Inversion, compensated: bool) -> Outcome:
+    def _reconstruct(self, attempt: Attempt, inversion: Inversion, compensated: bool) -> Outcome:
         """The source again, guided as it was inverted."""
         reconstruction = self.editor.reconstruct(inversion, compensated)
         round_trip = np.asarray(self.editor.round_trip(inversion))
@@ -126,23 +126,23 @@ class Engine:
             "worst residual": max(inversion.residuals.values(), default=None),
             "forwards": float(inversion.forwards),
         }
-        return Outcome(job, figures, reconstruction.image)
+        return Outcome(attempt, figures, reconstruction.image)
 
-    def _edit(self, job: Job, inversion: Inversion) -> Outcome:
+    def _edit(self, attempt: Attempt, inversion: Inversion) -> Outcome:
         _reset_memory()
-        how = job.condition.method
-        mask = job.case.mask if how.needs_mask else None
-        edit = self.editor.edit(inversion, job.case.target, how, mask=mask)
-        figures = self.figures(job.case, inversion, edit)
+        how = attempt.condition.method
+        mask = attempt.case.mask if how.needs_mask else None
+        edit = self.editor.edit(inversion, attempt.case.target, how, mask=mask)
+        figures = self.figures(attempt.case, inversion, edit)
         if self.check:
-            trust = Expecting(self.editor, [job.case.target], method=how.name)
+            trust = Expecting(self.editor, [attempt.case.target], method=how.name)
             figures["chance"] = trust(inversion, 0).get("success")
-        if edit.found is not None and job.case.mask is not None:
-            figures["mask IoU"] = overlap(edit.found, job.case.mask)
-        figures["forwards"] = inversion.forwards / job.sharing + edit.forwards
-        figures["seconds"] = inversion.seconds / job.sharing + edit.seconds
+        if edit.found is not None and attempt.case.mask is not None:
+            figures["mask IoU"] = overlap(edit.found, attempt.case.mask)
+        figures["forwards"] = inversion.forwards / attempt.sharing + edit.forwards
+        figures["seconds"] = inversion.seconds / attempt.sharing + edit.seconds
         figures["memory"] = _memory()
-        return Outcome(job, figures, edit.image)
+        return Outcome(attempt, figures, edit.image)
 
     def figures(self, case: Case, inversion: Inversion, edit: Edit) -> Figures:
         """Everything that is measured on an edited picture."""

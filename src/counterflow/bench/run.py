@@ -16,7 +16,7 @@ from counterflow.batch.executors.base import Executor
 from counterflow.batch.executors.inline import Inline
 from counterflow.batch.publish import digest
 from counterflow.bench import results
-from counterflow.bench.engine import Condition, Job, Outcome, Setup, Task
+from counterflow.bench.engine import Attempt, Condition, Outcome, Setup, Task
 from counterflow.bench.results import Bench, MethodResults
 from counterflow.bench.sets.cases import Case
 from counterflow.bench.workers import outcomes
@@ -71,7 +71,7 @@ def run(
     for condition in plan:
         results.write_method(folder, _record(condition))
     tasks = _tasks(folder, plan)
-    _draw(folder, {job.case.name: job.case for task in tasks for job in task}.values())
+    _draw(folder, {attempt.case.name: attempt.case for task in tasks for attempt in task}.values())
     total = sum(map(len, plan.values()))
     done = total - sum(map(len, tasks))
     for outcome_list in outcomes(tasks, setup, executor or Inline()):
@@ -85,7 +85,7 @@ def run(
 
 def _tasks(folder: Path, plan: Plan) -> list[Task]:
     """What is left to do: one task for each inversion that serves cases and conditions."""
-    tasks: dict[Any, list[Job]] = {}
+    tasks: dict[Any, list[Attempt]] = {}
     order: dict[str, int] = {}
     for condition, cases in plan.items():
         sizes: dict[str, int] = {}
@@ -95,9 +95,9 @@ def _tasks(folder: Path, plan: Plan) -> list[Task]:
             order.setdefault(case.group, len(order))
             if _missing(folder / condition.name / f"{case.name}.json", case):
                 key = case.group, condition.method.sharing_key
-                tasks.setdefault(key, []).append(Job(case, condition, sizes[case.group]))
-    ordered = sorted(tasks.values(), key=lambda jobs: order[jobs[0].case.group])
-    return [tuple(jobs) for jobs in ordered]
+                tasks.setdefault(key, []).append(Attempt(case, condition, sizes[case.group]))
+    ordered = sorted(tasks.values(), key=lambda attempts: order[attempts[0].case.group])
+    return [tuple(attempts) for attempts in ordered]
 
 
 def _missing(path: Path, case: Case) -> bool:
@@ -121,7 +121,7 @@ def _digest(path: Path | None) -> str | None:
 
 
 def _write(folder: Path, outcome: Outcome) -> None:
-    case, condition, image = outcome.job.case, outcome.job.condition, None
+    case, condition, image = outcome.attempt.case, outcome.attempt.condition, None
     made = None
     if outcome.picture is not None:
         image = f"{case.name}.png"

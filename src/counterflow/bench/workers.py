@@ -28,4 +28,4 @@ def outcomes(tasks: Sequence[Task], setup: Setup, executor: Executor) -> Iterato
         if finished.result is not None:
             yield finished.result
         else:
-            yield [Outcome(job, error=finished.error) for job in finished.task]
+            yield [Outcome(attempt, error=finished.error) for attempt in finished.task]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from counterflow.bench.engine import Condition, Engine, Job, Outcome
+from counterflow.bench.engine import Attempt, Condition, Engine, Outcome
 from counterflow.bench.sets.cases import rendered
 from counterflow.controls.align import changed_words
 from counterflow.progress import Progress
@@ -31,7 +31,7 @@ def draw_gallery(
     cells, successes = [], 0
     for i, category in enumerate(categories):
         case = rendered(draw_edit(sample(seed + i), category, seed + i))
-        (outcome,) = engine.run((Job(case, condition),))
+        (outcome,) = engine.run((Attempt(case, condition),))
         successes += outcome.figures.get("success") == 1
         cells += _cells(outcome)
         if progress is not None:
@@ -41,7 +41,7 @@ def draw_gallery(
 
 def _cells(outcome: Outcome) -> list[Cell]:
     """Source, edit and truth; in place of an edit that stopped with an error the source."""
-    case = outcome.job.case
+    case = outcome.attempt.case
     source, truth = case.picture(), case.truth()
     failed = "" if outcome.figures.get("success") == 1 else ", failed"
     marked = changed_words(case.source, case.target)
