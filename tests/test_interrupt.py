@@ -51,13 +51,16 @@ def interrupted(before: str, *args: str | Path) -> tuple[int | None, str, float]
     script = f"{before}\nfrom counterflow.cli import main\nmain()"
     command = [sys.executable, "-c", script, *map(str, args)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stderr is not None
-        assert process.stdout.readline() == b"at work\n"
-        began = time.perf_counter()
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
-        seconds = time.perf_counter() - began
-        return process.returncode, process.stderr.read().decode(), seconds
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            assert process.stdout.readline() == b"at work\n"
+            began = time.perf_counter()
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+            seconds = time.perf_counter() - began
+            return process.returncode, process.stderr.read().decode(), seconds
+        finally:
+            process.kill()
 
 
 @pytest.mark.fault("F28")
