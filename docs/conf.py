@@ -13,7 +13,6 @@ extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.
 html_theme = "furo"
 html_title = f"Counterflow {release}"
 exclude_patterns = ["api/modules.rst"]
-suppress_warnings = ["toc.empty_glob"]  # the index names pages that may not be there yet
 
 # Pages are Markdown that GitHub can show too: formulas between dollars, links to headings.
 myst_enable_extensions = ["dollarmath"]

@@ -80,7 +80,7 @@ def test_the_command_refuses_before_a_model_loads(run: Any, monkeypatch: Any) ->
     refused(run("app", "--port", "0"), 2, "--port")
     refused(run("app", "--password", " "), 2, "--password")
     monkeypatch.setattr("counterflow.cli.page.find_spec", lambda name: None)
-    refused(run("app"), 2, "pip install 'counterflow[app]'")
+    refused(run("app"), 2, "pip install gradio")
 
 
 # Forms

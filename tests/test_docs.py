@@ -19,7 +19,9 @@ from counterflow.backbones import opening
 from counterflow.edit.editor import Editor
 from counterflow.methods import registry
 from counterflow.methods.registry import Entry
+from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
+from counterflow.toybox.scene import sample
 from doc_pages import (
     DOCS,
     PAGES,
@@ -195,6 +197,16 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
             cell.source = cell.source.replace(line, less)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
     assert any(output.output_type != "stream" for cell in code for output in cell.outputs)
+
+
+def test_the_tutorial_s_text_control_shows(toybox: Any) -> None:
+    """Free, the drawing gets the black outlines of ink; held, it keeps most of its own."""
+    one, scene, black = Editor(toybox), sample(12), []
+    inversion = one.invert(render(scene), caption(scene), "ftedit", steps=10, iterations=1)
+    for ratio in (0.0, 1.0):
+        made = one.edit(inversion, f"{caption(scene)}, ink drawing", text_ratio=ratio)
+        black.append((np.asarray(made.image).max(-1) < 60).mean())
+    assert black[0] > 2 * black[1]
 
 
 def test_the_method_of_the_guide_works(one: Editor, monkeypatch: pytest.MonkeyPatch) -> None:

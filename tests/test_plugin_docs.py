@@ -12,7 +12,6 @@ from PIL import Image
 
 import comfy_stand_in
 from comfy_stand_in import given, run, tensor
-from counterflow.backbones.registry import toybox_folder
 from counterflow.cli import main
 from doc_pages import blocks
 
@@ -29,7 +28,7 @@ def bear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_page_on_diffusers(bear: Path) -> None:
     """One program: a pipeline loaded and one in memory, and the blocks both ways."""
     first, shared, folder, blocks_alone = (b.code for b in blocks("docs/diffusers.md", "python"))
-    names: dict[str, Any] = {"folder": toybox_folder()}
+    names: dict[str, Any] = {}
     exec(first, names)
     blue, before = Image.open(bear.with_name("blue.png")), Image.open(bear)
     assert blue.size == before.size and names["made"].seed == 5

@@ -132,7 +132,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
-        raise InputError("a Parquet needs pyarrow: pip install 'counterflow[parquet]'") from None
+        raise InputError("a Parquet needs pyarrow: pip install pyarrow") from None
     number = 0
     try:
         with parquet.ParquetFile(path) as file:

@@ -40,11 +40,11 @@ def app(
 ) -> None:
     """Open a page in the browser on which pictures are edited; it serves this machine alone.
 
-    Needs `pip install 'counterflow[app]'`.
+    Needs Gradio: `pip install gradio`.
     """
     check_address(host, port, password)
     if find_spec("gradio") is None:
-        raise InputError("the page needs Gradio: pip install 'counterflow[app]'")
+        raise InputError("the page needs Gradio: pip install gradio")
     loading.check()
     from counterflow.app.serve import serve
     from counterflow.edit.job import ModelChoice

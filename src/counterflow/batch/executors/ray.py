@@ -132,7 +132,7 @@ def _ray(address: str | None) -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise InputError("--engine ray needs Ray: pip install 'counterflow[ray]'") from None
+        raise InputError("--engine ray needs Ray: pip install 'ray[data]'") from None
     return ray
 
 
