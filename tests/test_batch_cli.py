@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from counterflow.backbones.loading import Loading
+from counterflow.batch.items import Rank
 from counterflow.bench.sets import toypie
+from counterflow.cli.workers import chosen
 from counterflow.images import load, read_settings
 from counterflow.toybox.render import render
 from tools import Run, refused
@@ -67,10 +70,54 @@ def test_what_a_folder_is_asked(run: Run, model: str, manifest: Path) -> None:
     next((folder / "pictures").iterdir()).unlink()
     code, out, _ = run("batch", "verify", folder, "--json")
     assert code == 5 and len(json.loads(out)["gone"]) == 1
-    code, _, err = run("batch", "retry", folder, "--engine", "inline")
+    code, _, err = run("batch", "retry", folder, "--engine", "inline", "--model", model)
     assert code == 5 and "1 of 5 failed" in err and published(folder) == whole
     assert run("batch", "verify", folder)[0] == 0
     refused(run("batch", manifest, "-o", folder, "--model", model, "--seed", "9", *QUICK), 2, "9")
+
+
+def test_ranks_of_torchrun(
+    run: Run, model: str, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tells its share, and that some of it failed; the last one writes the page."""
+    folder = manifest.parent / "ranks"
+    asked = ["batch", manifest, "-o", folder, "--model", model, *QUICK]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    codes, told, pages = [], [], []
+    for n in "01":
+        monkeypatch.setenv("RANK", n)
+        for words in (["--engine", "ray"], ["--workers", "2"], ["--address", "ray://x"]):
+            refused(run(*asked, *words), 2, "each rank is one worker")
+        code, out, _ = run(*asked, "--json")
+        codes.append(code)
+        told.append(json.loads(out))
+        pages.append((folder / "results.html").exists())
+    assert sorted(codes) == [0, 5]
+    assert pages == [told[0]["items"] == 5, True]  # shares go by the paths
+    assert [each["rank"] for each in told] == [0, 1]
+    assert sum(each["items"] for each in told) == 5 and sum(each["done"] for each in told) == 4
+    assert (folder / "results.html").read_text().count("<figure>") == 4
+    codes = []
+    for n in "01":
+        monkeypatch.setenv("RANK", n)
+        code, out, _ = run("batch", "retry", folder, "--model", model)
+        assert out.startswith(f"rank {n} of 2: ")
+        codes.append(code)
+    assert sorted(codes) == [0, 5] and len(published(folder)) == 4
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    works = chosen(None, None, None, None, Loading(model, device="cpu"), Rank(0, 64))
+    assert works.threads == 4
+
+
+def test_options_that_would_be_ignored(run: Run, model: str, tmp_path: Path) -> None:
+    """A folder of pictures has no root, one of PIE-Bench its own sentences."""
+    asked = ["-o", tmp_path / "out", "--model", model]
+    words = ["--source", "a", "--target", "b"]
+    refused(run("batch", tmp_path, *words, "--root", tmp_path, *asked), 2, "--root")
+    (tmp_path / "mapping_file.json").write_text("{}")
+    refused(run("batch", tmp_path, *words, *asked), 2, "PIE-Bench folder")
+    refused(run("batch", tmp_path, "--root", tmp_path, *asked), 2, "--root")
 
 
 def test_what_is_refused(run: Run, model: str, manifest: Path, tmp_path: Path) -> None:
