@@ -13,6 +13,7 @@ from counterflow.backbones.loading import Loading
 from counterflow.cli import show
 from counterflow.cli.named import named
 from counterflow.cli.options import TOYBOX, Json, MethodName, Seed, Set, opens_a_model, settings
+from counterflow.cli.ranks import finishes_last
 from counterflow.cli.workers import Address, EngineName, Workers, chosen
 from counterflow.errors import CounterflowError, InputError
 
@@ -224,16 +225,17 @@ def retry(
 def _tell(folder: Path, json: bool, rank: Rank | None = None) -> None:
     """Print how far a batch has come, or a rank's share; Unfinished if something has failed.
 
-    Of several ranks the last one to finish writes the page.
+    Of several ranks each prints its share, and the last one to finish speaks for all.
     """
     from counterflow.batch.index import every, newest
     from counterflow.batch.report import summary
 
+    last = rank is None or finishes_last(rank)
     rows, total = every(folder), newest(folder).total
-    told = summary(rows, total)
-    page, why = None, ""
-    if rank is None or not told["waiting"]:
-        page, why = _page(folder, rows, total, alone=rank is None)
+    whole = told = summary(rows, total)
+    if last is None:
+        last = not told["waiting"]
+    page, why = _page(folder, rows, total, alone=rank is None) if last else (None, "")
     if rank is not None:
         told = summary([row for row in rows if rank.has(Path(row["image"]))])
     if json:
@@ -241,10 +243,10 @@ def _tell(folder: Path, json: bool, rank: Rank | None = None) -> None:
         show.as_json(share | told | {"page": None if page is None else str(page)})
     else:
         _print(told, why or str(page or ""), rank)
-    if told["failed"]:
+    if last and whole["failed"]:
         raise Unfinished(
-            f"{told['failed']} of {told['items']} failed; `counterflow batch retry {folder}` "
-            "tries them again"
+            f"{whole['failed']} of {whole['items']} failed; "
+            f"`counterflow batch retry {folder}` tries them again"
         )
 
 
