@@ -81,6 +81,8 @@ FAULTS = {
     "them",
     "F28": "Ctrl-C: said within a second, with exit code 130 and no half result",
     "F29": "A megabyte of YAML: read, or refused, in seconds",
+    "F32": "A batch's folder of a stranger, whose rows lead to other files or that names a store, "
+    "a picture or a model that the user did not: refused, and nothing is opened or moved",
 }
 """By name: the rows of the design, and, with an F, what was found by trying."""
 

@@ -102,9 +102,9 @@ def test_altered_and_missing_results(folder: Path) -> None:
     gone, altered, *_ = sorted((folder / PICTURES).iterdir())
     gone.unlink()
     altered.write_bytes(b"something else")
-    assert verify(folder) == {"gone": [gone.name], "altered": [altered.name]}
+    assert verify(folder) == {"gone": [gone.name], "altered": [altered.name], "unknown": []}
     assert (folder / "altered" / altered.name).read_bytes() == b"something else"
-    assert verify(folder) == {"gone": [], "altered": []}
+    assert not any(verify(folder).values())
     assert states(folder).count("waiting") == 2
     batch(folder, sources(folder))
     assert published(folder) == whole
@@ -236,7 +236,7 @@ def test_receipts_outlive_a_crash_of_the_index(folder: Path) -> None:
     """What was published and not committed is found by its file."""
     batch(folder, sources(folder))
     with sqlite3.connect(folder / "index.sqlite") as base:
-        base.execute("UPDATE items SET state='waiting', digest=NULL")
+        base.execute("UPDATE items SET state='waiting', digest=NULL, attempts=0")
     before = published(folder)
     batch(folder, sources(folder))
     assert published(folder) == before and states(folder) == ["done"] * COUNT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -293,17 +294,18 @@ def test_other_weights_are_noticed(picture: Path, model: str, run: Run, tmp_path
 def test_progress_on_a_terminal_only(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bar with the time left on a terminal's stderr; nothing when piped."""
+    """A bar with the rate and the time left on a terminal's stderr; nothing when piped."""
     with show.progress() as piped:
         piped("editing", 1, 2)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     with show.progress() as bar:
-        bar("editing", 1, 2)
-        bar("editing", 2, 2)
+        for done in range(3):
+            bar("editing", done, 2)
+            time.sleep(0.01)
     out, err = capsys.readouterr()
-    assert out == "" and "editing" in err and "2/2" in err
+    assert out == "" and "editing" in err and "2/2" in err and "a second," in err
 
 
 def test_methods_are_listed(run: Run) -> None:

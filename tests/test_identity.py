@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counterflow.backbones.identity import cache_file, fingerprint
+from counterflow.backbones.identity import cache_file, fingerprint, identify
 from counterflow.errors import ModelError
 
 
@@ -45,6 +45,13 @@ def test_names_matter_and_places_do_not(model: Path, tmp_path: Path) -> None:
     assert fingerprint(moved) == before
     (moved / "model_index.json").rename(moved / "other.json")
     assert fingerprint(moved) != before
+
+
+def test_a_folder_is_named_by_its_full_path(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However its path was spelled."""
+    monkeypatch.chdir(model.parent)
+    assert identify("./model") == identify("model/../model") == identify(str(model))
+    assert identify("model").startswith(f"{model.resolve()}@")
 
 
 def test_a_file_is_read_once(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_the_three_formats_agree(tmp_path: Path) -> None:
     assert items[0] == first and items[1].target == 'a "fox", red\nand wet'
 
 
+def test_columns_of_a_parquet(tmp_path: Path) -> None:
+    """Another one is refused, as in the other formats; the index of pandas is none."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "m.parquet"
+    parquet.write_table(pa.Table.from_pylist([CAT | {"masks": "m.png"}]), path)
+    with pytest.raises(InputError, match=r"m.parquet has 'masks', which is no field"):
+        read(path)
+    parquet.write_table(pa.Table.from_pylist([CAT | {"__index_level_0__": 0}]), path)
+    assert read(path)[0].target == "a dog"
+
+
 def test_several_targets_and_another_root(tmp_path: Path) -> None:
     """A line with targets is an item for each; paths are of the root."""
     line = {"image": "cat.png", "source": "a cat", "targets": ["a dog", "a fox"]}
@@ -85,13 +99,17 @@ def test_a_line_that_is_wrong(line: object, words: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("m.jsonl", b"{", "not JSON"),
+        ("m.jsonl", b"{", r"m.jsonl, line 1: is not JSON"),
+        ("m.jsonl", b"\n\n{", r"m.jsonl, line 3: is not JSON"),
         ("m.jsonl", b"[" * 50_000, "not JSON"),
         ("m.jsonl", b"\xff\xfe", "not JSON"),
         ("m.jsonl", b" " * (1 << 20), "over 1 MiB"),
         ("m.jsonl", b"", "holds no items"),
         ("m.csv", b"", "holds no items"),
-        ("m.csv", b"image,source,target\na,b,c,d\n", "more fields"),
+        ("m.csv", b"image,source,target\na,b,c,d\n", "m.csv, line 2: has more fields"),
+        ("m.csv", b"image;source;target\na;b;c\n", "separated by commas, not by ';'"),
+        ("m.csv", b"image\tsource\ttarget\na\tb\tc\n", "separated by commas"),
+        ("m.csv", b"image,source,target,masks\na,b,c,d\n", "line 2: has 'masks'"),
         ("m.csv", b'image,source,target\n"a,b\n', "cannot be read"),
         ("m.csv", b"image,source,target\n\xff,b,c\n", "cannot be read"),
         ("m.parquet", b"PAR1 nothing of it PAR1", "no Parquet"),
@@ -116,8 +134,38 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
     assert [(item.name, item.target) for item in items] == [
         ("a-c", "a dog"), ("a-c", "a fox"), ("b", "a dog"), ("b", "a fox")
     ]  # fmt: skip
+    for name in ("old/batch.json", "old/pictures/c-0123456789ab.png"):  # another batch's
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((tmp_path / "b.png").read_bytes())
+    assert len(list(manifest.folder(tmp_path, "a cat", ["a dog", "a fox"]))) == 4
+    assert len(list(manifest.folder(tmp_path / "old" / "pictures", "a cat", ["a dog"]))) == 1
     with pytest.raises(InputError, match="holds no pictures"):
         list(manifest.folder(tmp_path / ".hidden" / "none", "a cat", ["a dog"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("猫.png", "猫"),
+        ("Katze über 9.png", "Katze-über-9"),
+        ("u\u0308ber.png", "über"),
+        ("हिन्दी.png", "हिन्दी"),
+        ("כלב/../x.png", "x"),
+        ("a:b*c?.png", "a-b-c"),
+        ("\u202egnp.png", "gnp"),
+        ("…", "picture"),
+        ("𠀀" * 99 + ".png", "𠀀" * 50),
+        ("a" * 99 + ".png", "a" * 60),
+    ],
+)
+def test_names_of_results(name: str, words: str, tmp_path: Path) -> None:
+    """Letters of any script stay, and files of such names can be written."""
+    item = Item(Path(name), "s", "t")
+    assert item.words == words
+    (tmp_path / item.file("0" * 64)).write_text("")
+    assert replace(item, image=Path("a.png"), name=name.removesuffix(".png")).words == words or (
+        "/" in name
+    )
 
 
 @pytest.mark.fault("18")

@@ -106,7 +106,10 @@ def test_results_as_objects(folder: Path) -> None:
     assert store.publish(files[0], lambda path: fill(path, b"another"))[1] == len(whole)
     system.pipe_file(f"{url}/{files[0]}", b"altered")
     system.rm_file(f"{url}/{files[1]}")
-    assert verify(folder) == {"gone": [files[1]], "altered": [files[0]]}
+    with pytest.raises(InputError, match="was made with --store memory:"):
+        verify(folder)
+    found = {"gone": [files[1]], "altered": [files[0]], "unknown": []}
+    assert verify(folder, url) == found
     again()
     assert system.cat_file(f"{url}/{files[0]}") == whole and store.has(files[1])
     (folder / "index.sqlite").unlink()

@@ -8,10 +8,11 @@ from pathlib import Path
 from counterflow.errors import InputError
 
 
-def save_bytes_atomically(path: str | Path, data: bytes) -> None:
+def save_bytes_atomically(path: str | Path, data: bytes, over: bool = True) -> None:
     """Write `data` to `path`, creating its folders: afterwards it is the old file or all of `data`.
 
-    Raises InputError where the place cannot be written; nothing is then left behind.
+    Unless `over`, an old file stays. Raises InputError where the place cannot be written; nothing
+    is then left behind.
     """
     path = Path(path)
     # Beside the target: a rename is atomic only within a file system. (tempfile's mode is 0600.)
@@ -22,7 +23,8 @@ def save_bytes_atomically(path: str | Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if over or not _linked(temporary, path):
+            os.replace(temporary, path)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be written ({reason}); choose another") from error
@@ -33,3 +35,12 @@ def save_bytes_atomically(path: str | Path, data: bytes) -> None:
         folder = os.open(path.parent, os.O_RDONLY)  # so that the rename outlives a power cut;
         stack.callback(os.close, folder)  # not every system lets a folder be flushed
         os.fsync(folder)
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Put a file in its place unless there is one; False where there are no links."""
+    try:
+        os.link(temporary, path)
+    except OSError:
+        return path.exists()
+    return True

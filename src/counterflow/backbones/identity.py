@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from counterflow.backbones.hub import commit
-from counterflow.backbones.loading import Loading
+from counterflow.backbones.loading import Loading, full_name
 from counterflow.backbones.registry import local_folder, repository
 from counterflow.errors import InputError, ModelError
 from counterflow.outside import read_json
@@ -26,7 +26,7 @@ LENGTH = 12
 
 def identify(model: str | Loading) -> str:
     """A model's `identity`: `name@digest` of a folder or `name@commit` of a repository, and the
-    digests of further weights.
+    digests of further weights. A folder's name is its full path, however it was spelled.
     """
     how = model if isinstance(model, Loading) else Loading(model)
     folder = local_folder(how.model)
@@ -34,7 +34,7 @@ def identify(model: str | Loading) -> str:
     more = [] if own is None else [fingerprint(own)]
     more += [f"{fingerprint(path)}x{weight:g}" for path, weight in how.loras()]
     if folder is not None:
-        return f"{how.model}@{'+'.join([fingerprint(folder), *more])}"
+        return f"{full_name(how.model)}@{'+'.join([fingerprint(folder), *more])}"
     name, revision = repository(how.model)
     return f"{name}@{'+'.join([commit(name, revision), *more])}"
 

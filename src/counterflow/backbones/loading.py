@@ -75,7 +75,7 @@ class Loading:
     def record(self) -> dict[str, Any]:
         """What decides a picture, JSON-ready; folders and files by their full paths."""
         data = asdict(self)
-        data["model"] = _full(self.model)
+        data["model"] = full_name(self.model)
         own = self.weights_file()
         data["weights"] = None if own is None else str(own.resolve())
         data["lora"] = [f"{path.resolve()}={weight:g}" for path, weight in self.loras()]
@@ -133,6 +133,7 @@ def _lora(text: str) -> tuple[Path, float]:
         raise InputError(f"--lora is written as FILE or FILE=0.8, not {text!r:.80}") from None
 
 
-def _full(model: str) -> str:
+def full_name(model: str) -> str:
+    """A folder's full path; the name of a bundled model or a repository as it is."""
     path = Path(model).expanduser()
     return str(path.resolve()) if model not in BUNDLED and path.is_dir() else model

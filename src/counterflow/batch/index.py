@@ -1,7 +1,8 @@
 """The states of a batch's items, in SQLite: an index of the folder, which is the truth.
 
 An index that is lost is made again: what is published is found by its file. Receipts are committed
-twice a second, and what a crash leaves out is found in the same way.
+twice a second, and what a crash leaves out is found in the same way. Folders travel, so every line
+of an index is checked as it is read.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Container, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from counterflow.batch.rows import Manifest, State, checked
 from counterflow.errors import InputError
 
-State = Literal["waiting", "done", "failed"]
 INDEX = "index.sqlite"
 COMMIT = 0.5
 """Seconds between commits."""
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS items (
 CREATE INDEX IF NOT EXISTS by_state ON items (state);
 CREATE INDEX IF NOT EXISTS by_id ON items (id);
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT, digest TEXT);
+CREATE TABLE IF NOT EXISTS manifest (number INTEGER, digest TEXT, total INTEGER);
 """
 
 
@@ -105,15 +107,20 @@ class Index:
             )
         self.base.commit()
 
-    def want(self, rows: Iterable[str]) -> None:
-        """Let these items alone be wanted: those of the present manifest."""
+    def want(self, rows: Iterable[str], manifest: Manifest) -> None:
+        """Let these items alone be wanted: those of the present manifest, or of a share of it."""
         self.base.execute("UPDATE items SET wanted=0")
         self.base.executemany("UPDATE items SET wanted=1 WHERE row=?", ((row,) for row in rows))
+        self.base.execute("DELETE FROM manifest")
+        self.base.execute(
+            "INSERT INTO manifest VALUES (:number, :digest, :total)", manifest.model_dump()
+        )
         self.base.commit()
 
-    def rows(self, where: str = "1", *values: Any) -> Iterator[sqlite3.Row]:
+    def rows(self, where: str = "1", *values: Any) -> Iterator[dict[str, Any]]:
         """Items in the order of the manifest."""
-        yield from self.base.execute(f"SELECT * FROM items WHERE {where} ORDER BY place", values)
+        query = f"SELECT * FROM items WHERE {where} ORDER BY place"
+        yield from map(dict, self.base.execute(query, values))
 
     def record(self, receipt: Receipt) -> None:
         """Note what became of an item, and of its equals in the manifest."""
@@ -146,7 +153,8 @@ class Index:
     def missing(self, ids: Iterable[str]) -> None:
         """Let items wait whose results are not there any more."""
         self.base.executemany(
-            "UPDATE items SET state='waiting', error=NULL WHERE id=?", ((each,) for each in ids)
+            "UPDATE items SET state='waiting', error=NULL, attempts=attempts+1 WHERE id=?",
+            ((each,) for each in ids),
         )
         self.base.commit()
 
@@ -173,37 +181,93 @@ def indexes(folder: Path) -> list[tuple[Path, int | None]]:
     )
 
 
-def every(folder: Path, wanted: bool = True) -> list[dict[str, Any]]:
-    """All items of a folder by all its indexes; where they differ, done is right.
+def every(
+    folder: Path, wanted: bool = True, only: Container[str] | None = None
+) -> list[dict[str, Any]]:
+    """All items of a folder by all its indexes; where two differ, the one with more attempts is
+    right.
 
-    Those alone of the present manifest, unless `wanted` is False. Raises InputError where there is
-    no index, or it is damaged or busy.
+    Those alone of the newest manifest, unless `wanted` is False, and of the rows `only`. Raises
+    InputError where there is no index, or it is damaged or busy.
     """
-    order = {"done": 0, "failed": 1, "waiting": 2}
+    parts = _parts(folder, only)
+    newest = max(manifest.number for manifest, _ in parts)
     found: dict[str, dict[str, Any]] = {}
+    for manifest, entries in parts:
+        for entry in entries:
+            entry["wanted"] &= manifest.number == newest
+            there = found.setdefault(entry["row"], entry)
+            right = min(there, entry, key=_order)
+            found[entry["row"]] = right | {"wanted": there["wanted"] | entry["wanted"]}
+    rows = (entry for entry in found.values() if entry["wanted"] or not wanted)
+    return sorted(rows, key=lambda entry: entry["place"])
+
+
+def newest(folder: Path) -> Manifest:
+    """The manifest that a folder has seen last; InputError as `every`."""
+    return max((manifest for manifest, _ in _parts(folder, ())), key=lambda each: each.number)
+
+
+def any_done(folder: Path) -> bool:
+    """Whether an index of a folder knows of a result."""
+    return any(
+        _ask(path, "SELECT 1 FROM items WHERE state='done' LIMIT 1") for path, _ in indexes(folder)
+    )
+
+
+def _order(entry: dict[str, Any]) -> tuple[int, int]:
+    """Of two that tell of an item the first is right: what is tried again waits, and knows most."""
+    return -entry["attempts"], ("done", "waiting", "failed").index(entry["state"])
+
+
+def _parts(
+    folder: Path, only: Container[str] | None
+) -> list[tuple[Manifest, list[dict[str, Any]]]]:
+    """What each index says, those rows `only`."""
     paths = indexes(folder)
     if not paths:
         raise InputError(f"{folder} holds no batch; give a folder that `counterflow batch` wrote")
-    for path, _ in paths:
-        for entry in _read(path):
-            there = found.get(entry["row"])
-            if there is None or order[entry["state"]] < order[there["state"]]:
-                found[entry["row"]] = entry
-    entries = (entry for entry in found.values() if entry["wanted"] or not wanted)
-    return sorted(entries, key=lambda entry: entry["place"])
+    return [(_manifest(path), _rows(path, only)) for path, _ in paths]
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The items of one index; it is opened for writing if it can be, as a crash may be undone."""
+def _manifest(path: Path) -> Manifest:
+    told = _ask(path, "SELECT number, digest, total FROM manifest")
+    with _named(path):
+        return Manifest.of(told[0]) if told else Manifest()
+
+
+def _rows(path: Path, only: Container[str] | None) -> list[dict[str, Any]]:
+    if only == ():
+        return []
+    with _named(path):
+        return [checked(row) for row in _ask(path, "SELECT * FROM items", only)]
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say of which index it is that something is damaged."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{path} is damaged ({error}): delete it, and run the batch again"
+        ) from None
+
+
+def _ask(path: Path, query: str, only: Container[str] | None = None) -> list[dict[str, Any]]:
+    """What an index answers, of the rows `only`.
+
+    It is opened for writing if it can be, as a crash may have to be undone.
+    """
     how = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
     try:
         uri = f"{path.absolute().as_uri()}?mode={how}"
         with closing(sqlite3.connect(uri, uri=True, timeout=WAIT)) as base:
             base.row_factory = sqlite3.Row
-            return [dict(row) for row in base.execute("SELECT * FROM items")]
+            rows = base.execute(query)
+            return [dict(row) for row in rows if only is None or row["row"] in only]
     except sqlite3.Error as error:
         if "locked" in str(error) or "busy" in str(error):
             raise InputError(f"{path} is busy: ask again in a moment") from None
-        raise InputError(
-            f"{path} is damaged ({error}): delete it, and run the batch again"
-        ) from None
+        with _named(path):
+            raise InputError(str(error)) from None

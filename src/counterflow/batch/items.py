@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from counterflow.outside import Count
 if TYPE_CHECKING:
     from counterflow.methods.base import Method
 
+LONGEST = 200
+"""Bytes of the words of a file's name: systems allow 255 in all."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -35,6 +39,12 @@ class Item:
     name: str = ""
     """What the result's file name begins with; the picture's own name if empty."""
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Item:
+        """The item of a line of the index."""
+        mask = None if row["mask"] is None else Path(row["mask"])
+        return cls(Path(row["image"]), row["source"], row["target"], mask, row["name"])
+
     @property
     def row(self) -> str:
         """A key of the line: 32 hex digits of what it says, whatever the files hold."""
@@ -43,9 +53,13 @@ class Item:
 
     @property
     def words(self) -> str:
-        """What the result's file name begins with: at most 60 letters that suit every system."""
-        words = re.sub(r"[^\w.-]+", "-", self.name or self.image.stem, flags=re.ASCII)
-        return words.strip(".-")[:60] or "picture"
+        """What the result's file name begins with: letters and digits of any script, with their
+        accents; at most 60 of them.
+        """
+        text = spelled(self.name or self.image.stem)
+        safe = (c if c in "._" or unicodedata.category(c)[0] in "LMN" else "-" for c in text)
+        words = re.sub("-+", "-", "".join(safe)).strip(".-")[:60]
+        return words.encode()[:LONGEST].decode(errors="ignore").strip(".-") or "picture"
 
     def file(self, identity: str) -> str:
         """The result's file name: readable words, then the beginning of its id."""
@@ -171,9 +185,14 @@ class Rank:
                 return cls(rank, world)
         return None
 
-    def has(self, row: str) -> bool:
+    def has(self, image: Path) -> bool:
         """Whether a picture, by a digest of its path, is in this rank's share."""
-        return int(row[:8], 16) % self.of == self.index
+        return int(digest(str(image))[:8], 16) % self.of == self.index
+
+
+def spelled(name: str) -> str:
+    """A name in the spelling that we use; some systems take letters with accents apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def digest(facts: Any) -> str:

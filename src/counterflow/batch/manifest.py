@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from counterflow.batch.items import Item
+from counterflow.batch.recorded import RECIPE
 from counterflow.errors import InputError
 from counterflow.files import inside
 from counterflow.outside import Prompt, Record, parse_json
@@ -59,10 +60,12 @@ def read(path: Path, root: Path | None = None) -> Iterator[Item]:
     home = path.absolute().parent if root is None else root
     last = 0
     try:
-        for last, line in lines(path):  # noqa: B007
-            yield from _items(line, home)
-    except InputError as error:
-        raise InputError(f"{path.name}, line {last}: {error}") from None
+        for last, line in lines(path):
+            try:
+                items = _items(_parsed(line) if isinstance(line, bytes) else line, home)
+            except InputError as error:
+                raise InputError(f"{path.name}, line {last}: {error}") from None
+            yield from items
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"{path}, after line {last}: cannot be read ({why})") from None
@@ -75,17 +78,20 @@ def folder(
 ) -> Iterator[Item]:
     """Every picture of a folder and of those inside it, by name, with the same prompts.
 
-    Hidden ones are left out, and those in the folder of `results`. Raises InputError where there
-    is none, and for a name that is no text.
+    Hidden ones are left out, and those in the folder of `results` or of another batch. Raises
+    InputError where there is none, and for a name that is no text.
     """
     found, away = False, None if results is None else results.resolve()
     try:
         paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        batches = {each.parent for each in path.rglob(f"*/{RECIPE}")}
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
     for picture in paths:
         relative = picture.relative_to(path)
         if any(part.startswith(".") for part in relative.parts):
+            continue
+        if not batches.isdisjoint(picture.parents):
             continue
         if away is not None and picture.resolve().is_relative_to(away):
             continue
@@ -99,35 +105,37 @@ def folder(
         raise InputError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+def _jsonl(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as file:
         number = 0
         while data := file.readline(LONGEST):
             number += 1
-            if len(data) == LONGEST:
-                raise InputError(f"has a line of over {LONGEST >> 20} MiB after line {number - 1}")
-            if not data.strip():
-                continue
-            try:
-                line = parse_json(data.decode("utf-8-sig"))
-            except InputError as error:
-                raise InputError(f"line {number} {error}") from None
-            except UnicodeDecodeError:
-                raise InputError(f"line {number} is not JSON, nor UTF-8 text") from None
-            yield number, line
+            if data.strip() or len(data) == LONGEST:
+                yield number, data
 
 
-def _csv(path: Path) -> Iterator[tuple[int, Any]]:
+def _parsed(data: bytes) -> Any:
+    """The data of a line of JSON."""
+    if len(data) == LONGEST:
+        raise InputError(f"is over {LONGEST >> 20} MiB")
+    try:
+        return parse_json(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise InputError("is not JSON, nor UTF-8 text") from None
+
+
+def _csv(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
     csv.field_size_limit(LONGEST)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
+        names = reader.fieldnames or ()
+        if len(names) == 1 and (other := next((c for c in ";\t|" if c in names[0]), None)):
+            raise InputError(f"{path.name}: columns are separated by commas, not by {other!r}")
         for row in reader:
-            if None in row:
-                raise InputError(f"line {reader.line_num} has more fields than the first; quote it")
             yield reader.line_num, {name: value for name, value in row.items() if value}
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _parquet(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -136,16 +144,20 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            names = [name for name in _Line.model_fields if name in file.schema_arrow.names]
+            names = [each for each in file.schema_arrow.names if not each.startswith("__index")]
+            if unknown := [name for name in names if name not in _Line.model_fields]:
+                raise InputError(f"{path.name} has {unknown[0]!r:.40}, which is no field of it")
             for batch in file.iter_batches(1024, columns=names):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, {name: value for name, value in row.items() if value is not None}
     except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"is no Parquet that can be read ({error})") from None
+        raise InputError(f"{path.name} is no Parquet that can be read ({error})") from None
 
 
 def _items(data: Any, home: Path) -> list[Item]:
+    if isinstance(data, dict) and None in data:  # as CSV gives what is beyond the columns
+        raise InputError("has more fields than the first; quote it")
     line = _Line.of(data)
     if (line.target is None) == (line.targets is None):
         raise InputError("needs a target, or a list of targets")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from counterflow.errors import InputError
+from counterflow.errors import CounterflowError, InputError
 
 WORK = ".work"
 """Where unfinished files are, in the folder of results."""
@@ -43,6 +43,10 @@ class Store(Protocol):
 
     def has(self, name: str) -> bool:
         """Whether there is a result of that name."""
+        ...
+
+    def names(self) -> set[str]:
+        """The names of all results. Raises Unwritable where they may not be listed."""
         ...
 
     def place(self, name: str) -> Path | None:
@@ -75,6 +79,12 @@ class Folder:
     def has(self, name: str) -> bool:
         """Whether there is a result of that name."""
         return self.place(name).exists()
+
+    def names(self) -> set[str]:
+        """As `Store.names`."""
+        with _writable(PICTURES), contextlib.suppress(FileNotFoundError):
+            return set(os.listdir(self.home / PICTURES))
+        return set()
 
     def place(self, name: str) -> Path:
         """The path of a result."""
@@ -127,6 +137,21 @@ class Objects:
         """Whether there is a result of that name."""
         with _writable(name):
             return bool(self._system.exists(self._at(name)))
+
+    def names(self) -> set[str]:
+        """As `Store.names`, by one listing."""
+        try:
+            with _writable(self.url):
+                system = self._system
+                system.invalidate_cache()  # others may have published since
+                found = system.find(self.url, maxdepth=1)
+        except CounterflowError:
+            raise
+        except FileNotFoundError:
+            return set()
+        except Exception as error:  # each system has errors of its own
+            raise InputError(f"{self.url} cannot be listed ({error!r:.200})") from error
+        return {path.rpartition("/")[2] for path in found}
 
     def place(self, name: str) -> None:
         """An object has no path."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
-from counterflow.batch.index import Index
-from counterflow.batch.items import Item, Rank, Recipe
-from counterflow.batch.items import digest as digest_of
+from counterflow.batch.index import Index, every, newest
+from counterflow.batch.items import Item, Rank, Recipe, spelled
 from counterflow.batch.publish import Store, digest
+from counterflow.batch.rows import Manifest
 from counterflow.batch.work import Entry, Task, found
 from counterflow.errors import InputError
 from counterflow.progress import Progress
@@ -25,34 +25,71 @@ def register(
     recipe: Recipe,
     rank: Rank | None,
     progress: Progress | None = None,
+    again: Manifest | None = None,
 ) -> None:
     """Bring the index up to date with a manifest, and with what is published already.
 
-    Raises InputError for pictures that have changed since results were made of them.
+    What the folder's other indexes know is known here, too. `again`: the items are those of that
+    manifest, as the folder has them; what is not done of them stays as it was recorded. Raises
+    InputError for pictures that have changed since results were made of them.
     """
-    known = {row["row"]: row for row in index.rows()}
-    wanted, fresh, changed = [], [], []
-    for place, item in enumerate(items):
-        if rank is not None and not rank.has(digest_of(str(item.image))):
-            continue
-        before, entry = known.get(item.row), _entry(index, item, recipe, place)
-        wanted.append(item.row)
+    rows = [item.row for item in items]
+    mine = [n for n, item in enumerate(items) if rank is None or rank.has(item.image)]
+    folder, share = index.path.parent, {rows[n] for n in mine}
+    known = {row["row"]: row for row in every(folder, wanted=False, only=share)}
+    own = {row["row"]: _told(row) for row in index.rows()}
+    names = set(map(spelled, store.names()))
+    news: list[dict[str, Any]] = []
+    changed: list[str] = []
+    for count, n in enumerate(mine, 1):
+        before, entry = known.get(rows[n]), _entry(index, items[n], recipe, n)
         if progress is not None:
-            progress("reading pictures", place + 1, len(items))
+            progress("reading pictures", count, len(mine))
         if before is not None and before["state"] == "done":
-            for name, path in (("picture", item.image), ("mask_picture", item.mask)):
-                if before[name] not in (None, entry[name]):
-                    changed.append(str(path))
-        if before is None or before["state"] == "waiting" or before["id"] != entry["id"]:
-            fresh.append(entry)
+            changed += _changed(before, entry, folder)
+        elif before is not None and again is not None:
+            entry = before
+        now = _now(before, entry, store, names)
+        if now is not before or own.get(rows[n]) != _told(before):
+            news.append(now)
     if changed:
-        names = ", ".join(list(dict.fromkeys(changed))[:5])
+        first = ", ".join(list(dict.fromkeys(changed))[:5])
         raise InputError(
             f"{len(set(changed))} of the pictures have changed or are gone since this batch "
-            f"began: {names}; put them back, or name another folder"
+            f"began: {first}; put them back, or name another folder"
         )
-    index.add(_adopted(entry, store) for entry in fresh)
-    index.want(wanted)
+    index.add(news)
+    index.want(share, again or newest(folder).then(rows))
+
+
+def _told(row: Any) -> tuple[str, int]:
+    """What must be equal in two indexes that know as much of an item."""
+    return row["state"], row["attempts"]
+
+
+def _changed(before: dict[str, Any], entry: dict[str, Any], folder: Path) -> list[str]:
+    """The paths of an item's pictures that have changed since its result was made.
+
+    Raises InputError where nothing has, and the result was made otherwise all the same.
+    """
+    files = ("picture", "image"), ("mask_picture", "mask")
+    if before["id"] != entry["id"] and all(before[each] == entry[each] for each, _ in files):
+        raise InputError(f"{folder} holds results of other settings: name another folder")
+    return [entry[path] for each, path in files if before[each] not in (None, entry[each])]
+
+
+def _now(
+    before: dict[str, Any] | None, entry: dict[str, Any], store: Store, names: Container[str]
+) -> dict[str, Any]:
+    """An item's line, by what was known of it before and by what is published."""
+    if before is None:
+        return _adopted(entry, store, names)
+    entry = entry | {"attempts": before["attempts"]}
+    if before["state"] == "done" and before["file"] not in names:
+        return entry | {"attempts": before["attempts"] + 1}
+    if before["state"] == "waiting" or before["id"] != entry["id"]:
+        return _adopted(entry, store, names)
+    return before
 
 
 def _entry(index: Index, item: Item, recipe: Recipe, place: int) -> dict[str, Any]:
@@ -78,9 +115,9 @@ def _entry(index: Index, item: Item, recipe: Recipe, place: int) -> dict[str, An
     }
 
 
-def _adopted(entry: dict[str, Any], store: Store) -> dict[str, Any]:
+def _adopted(entry: dict[str, Any], store: Store, names: Container[str]) -> dict[str, Any]:
     """An entry with what is published of it: its run was killed before it could tell."""
-    if not store.has(entry["file"]):
+    if entry["file"] not in names:
         return entry
     try:
         told = found(store, entry["file"], entry["id"])
@@ -105,12 +142,6 @@ def _digest(index: Index, path: Path) -> str | None:
     return known
 
 
-def item_of(row: Any) -> Item:
-    """The item of a line of the index."""
-    mask = None if row["mask"] is None else Path(row["mask"])
-    return Item(Path(row["image"]), row["source"], row["target"], mask, row["name"])
-
-
 def waiting(index: Index) -> list[Task]:
     """What is to be done, by the inversions that it needs; equal items once."""
     rows: dict[str, Any] = {}
@@ -118,7 +149,7 @@ def waiting(index: Index) -> list[Task]:
         rows.setdefault(row["id"], row)
     groups: dict[tuple[str, str], list[Entry]] = {}
     for identity, row in rows.items():
-        item = item_of(row)
+        item = Item.of_row(row)
         entry = Entry(identity, item, row["file"], row["picture"], row["mask_picture"])
         groups.setdefault((row["picture"] or row["image"], row["source"]), []).append(entry)
     return [

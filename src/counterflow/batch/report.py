@@ -10,10 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from counterflow.batch.publish import PICTURES
-from counterflow.batch.run import read_facts
+from counterflow.batch.recorded import PAGE, read_facts
 from counterflow.writing import save_bytes_atomically
 
-PAGE = "results.html"
 MOST = 500
 """Most results on the page."""
 DOUBTFUL = 0.5
@@ -46,7 +45,8 @@ chance to have worked.{% else %}Those with the least chance to have worked come 
 <div class="all">
 {% for row in shown %}<figure><div class="pair">
 <img loading="lazy" src="{{ row.before }}" alt="{{ row.source }}">
-<a href="{{ row.after }}"><img loading="lazy" src="{{ row.after }}" alt="{{ row.target }}"></a>
+{% if row.shown %}<a href="{{ row.after }}"><img loading="lazy" src="{{ row.after }}"
+alt="{{ row.target }}"></a>{% else %}<small>{{ row.after }}</small>{% endif %}
 </div><figcaption>{{ row.source }} → <b>{{ row.target }}</b>
 {% if row.sentence %}<br><small class="{{ 'doubt' if row.doubt }}">{{ row.sentence }}</small>
 {% endif %}</figcaption></figure>
@@ -55,15 +55,18 @@ chance to have worked.{% else %}Those with the least chance to have worked come 
 """
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of a batch's items, JSON-ready: counts, mean costs, and the reasons of failures."""
-    states = Counter(row["state"] for row in rows)
+def summary(rows: Sequence[dict[str, Any]], total: int = 0) -> dict[str, Any]:
+    """Figures of a batch's items, JSON-ready: counts, mean costs, and the reasons of failures.
+
+    Of a `total` of the manifest's items those wait, too, whose rank has not begun.
+    """
+    total, states = max(total, len(rows)), Counter(row["state"] for row in rows)
     done = [row for row in rows if row["state"] == "done"]
     failed = [row for row in rows if row["state"] == "failed"]
     return {
-        "items": len(rows),
+        "items": total,
         "done": states["done"],
-        "waiting": states["waiting"],
+        "waiting": total - states["done"] - states["failed"],
         "failed": states["failed"],
         "reasons": dict(Counter(row["error"] or "" for row in failed).most_common(20)),
         "failures": [
@@ -76,21 +79,24 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def write_page(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
+def write_page(folder: Path, rows: Sequence[dict[str, Any]], total: int = 0) -> Path:
     """Write `results.html`, with the results least likely to have worked first; its path.
 
-    Raises InputError where it cannot be written.
+    Results in a store are shown where a browser can open them. Raises InputError where the page
+    cannot be written.
     """
     from jinja2 import Environment
 
     done = [row for row in rows if row["state"] == "done"]
-    results = (read_facts(folder).get("store") or PICTURES).rstrip("/")
+    store = read_facts(folder).get("store")
+    results = PICTURES if store is None else str(store).rstrip("/")
     done.sort(key=lambda row: 1.0 if row["trust"] is None else row["trust"])
     shown = [
         row
         | {
             "before": quote(os.path.relpath(row["image"], folder.absolute())),
             "after": f"{results}/{quote(row['file'])}",
+            "shown": store is None or results.startswith(("http://", "https://")),
             "doubt": _doubtful(row),
         }
         for row in done[:MOST]
@@ -100,7 +106,7 @@ def write_page(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
         .from_string(TEMPLATE)
         .render(
             name=folder.name,
-            told=summary(rows),
+            told=summary(rows, total),
             recipe=read_facts(folder),
             failed=[row for row in rows if row["state"] == "failed"][:MOST],
             shown=shown,

@@ -12,27 +12,33 @@ index of its own, and the folder's lock with the others.
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from counterflow import __version__
+from counterflow.backbones.loading import Loading
 from counterflow.batch.executors.base import Executor, Finished, Maker
-from counterflow.batch.index import Index, Receipt, every
+from counterflow.batch.index import Index, Receipt, every, newest
 from counterflow.batch.items import Item, Rank, Recipe
-from counterflow.batch.publish import PICTURES, Folder, Store, Unwritable, store_of
-from counterflow.batch.register import item_of, register, waiting
+from counterflow.batch.publish import Folder, Store, Unwritable, store_of
+from counterflow.batch.recorded import (
+    RECIPE,
+    agree,
+    check_folder,
+    read_facts,
+    read_recipe,
+    read_store,
+)
+from counterflow.batch.register import register, waiting
 from counterflow.batch.work import Edits, Task, found
 from counterflow.errors import InputError
 from counterflow.files import locked
-from counterflow.outside import read_dict
 from counterflow.progress import Progress
-from counterflow.writing import save_bytes_atomically
 
-RECIPE = "batch.json"
+__all__ = ["RECIPE", "opened", "read_facts", "read_recipe", "read_store", "retry", "run", "usable"]
 
 
 @contextmanager
@@ -80,8 +86,8 @@ def run(
     """
     check_folder(folder)
     with opened(folder, rank) as index:
-        agree(folder, recipe, url, fresh=not any(index.rows("state='done'")))
         store = store_of(folder, url)
+        agree(folder, recipe, url, store, alone=rank is None)
         register(index, store, items, recipe, rank, progress)
         index.again("state='failed' AND lost")
         work(index, store, executor, make or Edits(recipe, store), progress)
@@ -90,77 +96,29 @@ def run(
 def retry(
     folder: Path,
     executor: Executor,
+    rank: Rank | None = None,
     progress: Progress | None = None,
     make: Maker[Task, list[Receipt]] | None = None,
+    loading: Loading | None = None,
+    url: str | None = None,
 ) -> int:
-    """Try again what failed or is waiting; how many failed ones. Raises as `run` does."""
-    recipe, store = read_recipe(folder), read_store(folder)
+    """Try again what failed or is waiting; how many failed ones. Raises as `run` does.
+
+    The folder may be a stranger's: what it says of the model is opened unless `loading` says where
+    that is, its own pictures are taken alone where they are what they were, and results go under a
+    URL only if it is given.
+    """
+    recipe, store = read_recipe(folder), read_store(folder, url)
     made_by = read_facts(folder).get("counterflow")
     if made_by != __version__:
         raise InputError(f"{folder} was made by version {made_by}, this is {__version__}")
-    with opened(folder) as index:
-        rows = every(folder)
-        keep = [key for key in rows[0] if key != "lost"] if rows else []
-        index.add({key: row[key] for key in keep} for row in rows)
-        register(index, store, [item_of(row) for row in rows], recipe, None, progress)
+    opens = recipe if loading is None else replace(recipe, loading=loading)
+    with opened(folder, rank) as index:
+        items = [Item.of_row(row) for row in every(folder)]
+        register(index, store, items, recipe, rank, progress, again=newest(folder))
         failed = index.again("state='failed'")
-        work(index, store, executor, make or Edits(recipe, store), progress)
+        work(index, store, executor, make or Edits(opens, store), progress)
     return failed
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than a batch."""
-    if folder.is_dir():
-        names = {path.name for path in folder.iterdir()}
-        others = [n for n in names if not n.startswith((".", "index")) and n != PICTURES]
-        if others and RECIPE not in names and not (folder / RECIPE).exists():
-            raise InputError(f"{folder} is not an empty folder, nor one of a batch: name another")
-
-
-def agree(folder: Path, recipe: Recipe, url: str | None, fresh: bool) -> None:
-    """Write the recipe of a folder that is new or `fresh`, or compare it with the one there is."""
-    path, wanted = folder / RECIPE, json.loads(json.dumps(recipe.record() | {"store": url}))
-    wanted["offload"] = recipe.loading.offload  # it saves memory, and decides nothing
-    if fresh or not path.exists():
-        save_bytes_atomically(path, f"{json.dumps(wanted, indent=1)}\n".encode())
-        return
-    flat = [each | each.get("settings", {}) for each in (read_facts(folder), wanted)]
-    differ = [
-        f"{name} {flat[0].get(name)!r}, not {flat[1].get(name)!r}"
-        for name in dict.fromkeys([*flat[1], *flat[0]])
-        if name not in ("settings", "offload") and flat[0].get(name) != flat[1].get(name)
-    ]
-    if differ:
-        raise InputError(f"{folder} is a batch with {'; '.join(differ)}: name another folder")
-
-
-def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a batch's folder; InputError where there is none, or a damaged one."""
-    facts = read_facts(folder)
-    try:
-        return Recipe.from_record(facts)
-    except InputError as error:
-        raise InputError(f"{folder / RECIPE} is damaged ({error}): name another folder") from None
-
-
-def read_store(folder: Path) -> Store:
-    """Where a batch publishes. InputError for a folder that is none of a batch."""
-    url = read_facts(folder).get("store")
-    return store_of(folder, url if isinstance(url, str) else None)
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The recipe as it was recorded. InputError for a folder that is none of a batch."""
-    path = folder / RECIPE
-    if not path.is_file():
-        raise InputError(f"{folder} holds no batch; give a folder that `counterflow batch` wrote")
-    try:
-        data = read_dict(path)
-    except InputError as error:
-        raise InputError(f"{path} is damaged ({error}): name another folder") from None
-    if not isinstance(data.get("settings"), dict):
-        raise InputError(f"{path} is damaged: name another folder")
-    return data
 
 
 def work(

@@ -7,20 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from counterflow.batch.index import Index, every, indexes
+from counterflow.batch.items import spelled
 from counterflow.batch.publish import Store, digest
 from counterflow.batch.run import read_store, usable
+from counterflow.errors import InputError
 from counterflow.files import locked
+from counterflow.outside import why
 
 
-def verify(folder: Path) -> dict[str, list[str]]:
+def verify(folder: Path, url: str | None = None) -> dict[str, list[str]]:
     """Compare every published file with its digest; those that are gone or altered wait again.
 
-    An altered file is moved to `altered/`. Returns the names of the `gone` and the `altered`.
+    An altered file is moved to `altered/`. Returns the names of the `gone`, of the `altered`, and
+    of the `unknown`, which belong to no line of any manifest. `url` is the store's, if there is
+    one. Raises InputError for a file that cannot be read or moved.
     """
-    store = read_store(folder)
+    store = read_store(folder, url)
     wrong: dict[str, list[str]] = {"gone": [], "altered": []}
     with locked(folder), usable(folder):
-        rows = {row["id"]: row for row in every(folder, wanted=False) if row["state"] == "done"}
+        known = every(folder, wanted=False)
+        wrong["unknown"] = sorted(set(map(spelled, store.names())) - {row["file"] for row in known})
+        rows = {row["id"]: row for row in known if row["state"] == "done"}
         bad = []
         for identity, row in rows.items():
             how = _wrong(store, row)
@@ -35,10 +42,14 @@ def verify(folder: Path) -> dict[str, list[str]]:
 
 def _wrong(store: Store, row: dict[str, Any]) -> str | None:
     """What is wrong with a result: `gone`, `altered` and then moved away, or nothing."""
-    if not store.has(row["file"]):
-        return "gone"
-    with store.opened(row["file"]) as path:
-        if digest(path) == row["digest"]:
-            return None
-    store.withdraw(row["file"])
+    name = row["file"]
+    try:
+        if not store.has(name):
+            return "gone"
+        with store.opened(name) as path:
+            if path.is_file() and digest(path) == row["digest"]:
+                return None
+        store.withdraw(name)
+    except OSError as error:
+        raise InputError(f"{name} cannot be read or moved ({why(error)}): move it away") from None
     return "altered"

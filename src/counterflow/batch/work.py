@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterflow.batch.executors.base import Place, one_line
@@ -12,9 +12,17 @@ from counterflow.batch.items import Item, Recipe
 from counterflow.batch.publish import Store, Unwritable, digest
 from counterflow.errors import InputError, ModelError
 from counterflow.images import read_settings, save_png
+from counterflow.outside import Record, Share, check_file
 
 if TYPE_CHECKING:
     from counterflow.edit.editor import Editor, Inversion
+
+
+class _Told(Record):
+    """What a result says of how far it is to be trusted."""
+
+    success: Share | None = None
+    sentence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,12 @@ class Entry:
     mask: str | None = None
 
     def check(self) -> None:
-        """Raise InputError if a file is another one than when the batch began."""
+        """Raise InputError if a file is another one than when the batch began, or was not there."""
         for path, known in ((self.item.image, self.picture), (self.item.mask, self.mask)):
-            if path is not None and known is not None and digest(path) != known:
-                raise InputError(f"{path} has changed since this run began")
+            if path is not None and _digest(path) != known:
+                raise InputError(
+                    f"{path} is not what it was when this began: run `batch` with its manifest"
+                )
 
 
 @dataclass(frozen=True)
@@ -62,10 +72,9 @@ class Edits:
             device = f"cuda:{place.index % torch.cuda.device_count()}"
             loading = replace(loading, device=device)
         editor = Editor.load(loading)
-        if editor.backbone.identity != recipe.model:
-            raise ModelError(
-                f"the batch was begun with {recipe.model}, this is {editor.backbone.identity}"
-            )
+        begun, this = recipe.model, editor.backbone.identity
+        if begun.rpartition("@")[2] != this.rpartition("@")[2]:  # the folder may have moved
+            raise ModelError(f"the batch was begun with {begun}, this is {this}")
         recipe.method.check_model(editor.backbone)
         return EditWorker(recipe, self.store, editor)
 
@@ -79,12 +88,13 @@ class EditWorker:
     editor: Editor
 
     def __call__(self, task: Task) -> list[Receipt]:
-        """The receipts of a task; what fails fails alone, but a full disk ends the task.
+        """The receipts of a task; an edit fails alone, without an inversion all do, and a full disk
+        ends the task.
 
         A result that is there already, as its worker died before it told, is not made again.
         """
         told: list[Receipt] = []
-        inversion: Inversion | None = None
+        inversion: Inversion | Receipt | None = None
         for entry in task.entries:
             try:
                 if self.store.has(entry.name):
@@ -92,18 +102,24 @@ class EditWorker:
                     continue
                 entry.check()
                 first = inversion is None
-                inversion = inversion or self._invert(entry.item)
-                told.append(self._edit(entry, inversion, first))
+                inversion = inversion or self._inverted(entry)
+                if isinstance(inversion, Receipt):
+                    told.append(replace(inversion, id=entry.id))
+                else:
+                    told.append(self._edit(entry, inversion, first))
             except Unwritable as error:
                 return [*told, Receipt(entry.id, "waiting", str(error), stop=True)]
             except Exception as error:
-                told.append(Receipt(entry.id, "failed", one_line(error), passing(error)))
+                told.append(_failed(entry, error))
         return told
 
-    def _invert(self, item: Item) -> Inversion:
-        return self.editor.invert(
-            item.image, item.source, self.recipe.method, seed=self.recipe.seed
-        )
+    def _inverted(self, entry: Entry) -> Inversion | Receipt:
+        """The inversion that all entries share, or the failure that they share."""
+        recipe, item = self.recipe, entry.item
+        try:
+            return self.editor.invert(item.image, item.source, recipe.method, seed=recipe.seed)
+        except Exception as error:
+            return _failed(entry, error)
 
     def _edit(self, entry: Entry, inversion: Inversion, first: bool) -> Receipt:
         """One edit, as if it were the picture's only one: it must not depend on those before.
@@ -163,6 +179,10 @@ class EditWorker:
         return job.record("edit", self.store.place(entry.name), **plan, **mine)
 
 
+def _failed(entry: Entry, error: Exception) -> Receipt:
+    return Receipt(entry.id, "failed", one_line(error), passing(error))
+
+
 def passing(error: Exception) -> bool:
     """Whether an error may be gone by the next run: no memory, a network that failed."""
     return isinstance(error, MemoryError | OSError) or "out of memory" in str(error)
@@ -173,20 +193,32 @@ def found(store: Store, name: str, identity: str) -> Receipt:
 
     Raises InputError for a file that is not of this item: somebody put it there.
     """
-    settings: dict[str, Any] = {}
-    with store.opened(name) as path:
-        with contextlib.suppress(InputError):
+    try:
+        with store.opened(name) as path:
+            check_file(path)
             settings = read_settings(path)
-        made, size = digest(path), path.stat().st_size
+            made, size = digest(path), path.stat().st_size
+        told = _Told.of(settings.get("trust") or {})
+    except Unwritable:
+        raise
+    except InputError:
+        settings = {}
     if settings.get("item") != identity:
         raise InputError(f"{name} is no result of this batch: move it away")
-    told = settings.get("trust")
-    told = told if isinstance(told, dict) else {}
     return Receipt(
         identity,
         "done",
         digest=made,
         bytes=size,
-        trust=told.get("success"),
-        sentence=told.get("sentence") or None,
+        trust=told.success,
+        sentence=told.sentence or None,
     )
+
+
+def _digest(path: Path) -> str | None:
+    """The SHA-256 of a file; None of what cannot be read."""
+    try:
+        check_file(path)
+        return digest(path)
+    except (InputError, OSError):
+        return None

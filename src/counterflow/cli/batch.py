@@ -11,18 +11,23 @@ from typer.core import TyperGroup
 
 from counterflow.backbones.loading import Loading
 from counterflow.cli import show
+from counterflow.cli.named import named
 from counterflow.cli.options import TOYBOX, Json, MethodName, Seed, Set, opens_a_model, settings
+from counterflow.cli.ranks import finishes_last
 from counterflow.cli.workers import Address, EngineName, Workers, chosen
 from counterflow.errors import CounterflowError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from counterflow.batch.items import Item
+    from counterflow.batch.items import Item, Rank
 
 FIRST = 1000
 """Items of which the settings are checked before a model loads."""
 Folder = Annotated[Path, typer.Argument(help="The folder that `batch` wrote.")]
+Named = Annotated[
+    str | None, typer.Option("--store", help="The URL of the results, if they are under one.")
+]
 
 
 class Runs(TyperGroup):
@@ -110,17 +115,14 @@ def run(
     if limit is not None and limit < 1:
         raise InputError(f"--limit is 1 or more, not {limit}")
     rank = Rank.of_environment()
-    if rank is not None:
-        engine, workers = "inline", 1
-    works = chosen(engine, workers, threads, address, loading)
+    works = chosen(engine, workers, threads, address, loading, rank)
     recipe = Recipe(how, loading, seed, exact_background, check, works.threads).resolved()
     items = list(itertools.islice(_read(manifest, source, target, root, output), limit))
     for item in items[:FIRST]:
         recipe.check_item(item)
     with show.progress(logged=True) as progress:
         batches.run(output, items, recipe, works.executor, rank, progress, url=store)
-    if rank is None:  # one of several says nothing, as it knows its own share alone
-        _tell(output, json)
+    _tell(output, json, rank)
 
 
 def _read(
@@ -133,7 +135,14 @@ def _read(
     from counterflow.batch import manifest as manifests
     from counterflow.bench.sets import pie
 
+    if manifest.is_dir() and root is not None:
+        raise InputError("--root is of the paths in a manifest: leave it out for a folder")
     if manifest.is_dir() and (manifest / pie.MAPPING).is_file():
+        if source or targets:
+            raise InputError(
+                f"{manifest} is a PIE-Bench folder, which has its own sentences: leave out "
+                "--source and --target"
+            )
         yield from _pie(manifest)
     elif manifest.is_dir():
         if not source or not targets:
@@ -161,19 +170,21 @@ def status(folder: Folder, json: Json = False) -> None:
 
 
 @app.command()
-def verify(folder: Folder, json: Json = False) -> None:
+def verify(folder: Folder, store: Named = None, json: Json = False) -> None:
     """Compare every published file with what was noted of it; the next run makes it again."""
     from counterflow.batch.verify import verify as compare
 
-    wrong = compare(folder)
+    wrong = compare(folder, store)
     if json:
         show.as_json(wrong)
     for how, names in wrong.items():
         for name in names[: 0 if json else 20]:
             show.line(f"{how}: {name}")
-    count = sum(map(len, wrong.values()))
-    if count:
-        raise Unfinished(f"{count} results are gone or altered; run `batch` or `batch retry`")
+    bad, unknown = len(wrong["gone"]) + len(wrong["altered"]), len(wrong["unknown"])
+    said = [f"{bad} results are gone or altered: run `batch` or `batch retry`"] * bool(bad)
+    said += [f"{unknown} files are no results of any manifest: move them away"] * bool(unknown)
+    if said:
+        raise Unfinished("; ".join(said))
     if not json:
         show.line("every published file is as it was noted")
 
@@ -181,48 +192,86 @@ def verify(folder: Folder, json: Json = False) -> None:
 @app.command()
 def retry(
     folder: Folder,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model, where it is not a bundled one: only what you name is opened."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="The file of its transformer's weights, if there was one.")
+    ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="Its LoRA, FILE or FILE=0.8; may be repeated.")
+    ] = None,
+    store: Named = None,
     engine: EngineName = None,
     workers: Workers = None,
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Try again what failed, and make what is missing."""
+    """Try again what failed, and make what is missing, of pictures that are as they were."""
     from counterflow.batch import run as batches
+    from counterflow.batch.items import Rank
 
-    recipe = batches.read_recipe(folder)
-    works = chosen(engine, workers, recipe.threads, address, recipe.loading)
+    recipe, rank = batches.read_recipe(folder), Rank.of_environment()
+    loading = named(recipe.loading, folder, model, weights, lora)
+    works = chosen(engine, workers, recipe.threads, address, loading, rank)
     with show.progress(logged=True) as progress:
-        batches.retry(folder, works.executor, progress)
-    _tell(folder, json)
+        batches.retry(folder, works.executor, rank, progress, loading=loading, url=store)
+    _tell(folder, json, rank)
 
 
-def _tell(folder: Path, json: bool) -> None:
-    """Print how far a batch has come; Unfinished if something has failed."""
-    from counterflow.batch.index import every
-    from counterflow.batch.report import summary, write_page
-    from counterflow.batch.run import read_facts
+def _tell(folder: Path, json: bool, rank: Rank | None = None) -> None:
+    """Print how far a batch has come, or a rank's share; Unfinished if something has failed.
 
-    read_facts(folder)
-    rows = every(folder)
-    told = summary(rows)
-    page, why = None, ""
-    try:
-        page = write_page(folder, rows)
-    except InputError as error:  # the figures can be told where nothing can be written
-        why = str(error)
+    Of several ranks each prints its share, and the last one to finish speaks for all.
+    """
+    from counterflow.batch.index import every, newest
+    from counterflow.batch.report import summary
+
+    last = rank is None or finishes_last(rank)
+    rows, total = every(folder), newest(folder).total
+    whole = told = summary(rows, total)
+    if last is None:
+        last = not told["waiting"]
+    page, why = _page(folder, rows, total, alone=rank is None) if last else (None, "")
+    if rank is not None:
+        told = summary([row for row in rows if rank.has(Path(row["image"]))])
     if json:
-        show.as_json(told | {"page": None if page is None else str(page)})
+        share = {} if rank is None else {"rank": rank.index, "ranks": rank.of}
+        show.as_json(share | told | {"page": None if page is None else str(page)})
     else:
-        _print(told, why or str(page))
-    if told["failed"]:
+        _print(told, why or str(page or ""), rank)
+    if last and whole["failed"]:
         raise Unfinished(
-            f"{told['failed']} of {told['items']} failed; `counterflow batch retry {folder}` "
-            "tries them again"
+            f"{whole['failed']} of {whole['items']} failed; "
+            f"`counterflow batch retry {folder}` tries them again"
         )
 
 
-def _print(told: dict[str, Any], page: str) -> None:
-    show.line(f"{told['done']} of {told['items']} done, {told['waiting']} waiting")
+def _page(
+    folder: Path, rows: list[dict[str, Any]], total: int, alone: bool
+) -> tuple[Path | None, str]:
+    """Write the page: its path, or why it cannot be: figures can be told where nothing is written.
+
+    Where all of several ranks are through, what killed ones left unfinished goes, too.
+    """
+    from counterflow.batch import publish
+    from counterflow.batch.report import write_page
+
+    try:
+        page = write_page(folder, rows, total)
+    except InputError as error:
+        return None, str(error)
+    if not alone:
+        publish.Folder(folder).clear()
+    return page, ""
+
+
+def _print(told: dict[str, Any], page: str, rank: Rank | None) -> None:
+    who = "" if rank is None else f"rank {rank.index} of {rank.of}: "
+    show.line(f"{who}{told['done']} of {told['items']} done, {told['waiting']} waiting")
     for reason, count in told["reasons"].items():
         show.line(f"  {count} failed: {reason}")
     if told["seconds"]:
@@ -232,4 +281,5 @@ def _print(told: dict[str, Any], page: str) -> None:
         )
     if told["doubtful"]:
         show.line(f"{told['doubtful']} are likely not to have worked: they come first on the page")
-    show.line(page)
+    if page:
+        show.line(page)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from counterflow.backbones.loading import Loading
 from counterflow.cli import show, streams
+from counterflow.cli.named import named
 from counterflow.cli.options import TOYBOX, Json, Output, Quality, opens_a_model
 from counterflow.cli.outputs import check_distinct, check_output, check_picture
 from counterflow.errors import InputError
@@ -151,25 +151,11 @@ def _model(
     lora: tuple[str, ...],
     device: str | None,
 ) -> ModelChoice:
-    """The recorded model where it is a bundled one, or else the one that is named.
-
-    Raises InputError where none is: a stranger's picture must not decide what is opened.
-    """
-    from counterflow.backbones.registry import BUNDLED
+    """The recorded model where it is a bundled one, or else the one that is named."""
     from counterflow.edit.job import ModelChoice
 
     choice = ModelChoice.from_record(settings)
-    how = choice.loading
-    if model is None and (how.model not in BUNDLED or how.weights or how.lora):
-        files = [("--weights", how.weights)] * bool(how.weights) + [("--lora", x) for x in how.lora]
-        options = (
-            f"{name} {quote(str(value))}" for name, value in [("--model", how.model), *files]
-        )
-        raise InputError(
-            f"{carrier} was made with {' '.join(options)}: give these options, if you know them"
-        )
-    if model is not None:
-        how = replace(how, model=model, weights=weights, lora=lora)
+    how = named(choice.loading, carrier, model, weights, lora)
     choice.loading = replace(how, device=device or how.device)
     return choice
 

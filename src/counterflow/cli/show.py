@@ -31,7 +31,7 @@ def brief(text: str, length: int = 60) -> str:
 
 @contextmanager
 def progress(logged: bool = False) -> Iterator[Progress]:
-    """Show a bar with the time left on stderr if that is a terminal.
+    """Show a bar with the rate and the time left on stderr if that is a terminal.
 
     Elsewhere show nothing or, if it is to be `logged`, a line from time to time.
     """
@@ -39,13 +39,29 @@ def progress(logged: bool = False) -> Iterator[Progress]:
         yield Lines() if logged else lambda label, done, expected: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """How many a second."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.2g} a second,")
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        Rate(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )

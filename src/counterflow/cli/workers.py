@@ -13,6 +13,7 @@ from counterflow.errors import InputError
 
 if TYPE_CHECKING:
     from counterflow.batch.executors.base import Executor
+    from counterflow.batch.items import Rank
 
 ENGINES = ("inline", "processes", "ray")
 Workers = Annotated[
@@ -49,10 +50,22 @@ def chosen(
     threads: int | None,
     address: str | None,
     loading: Loading,
+    rank: Rank | None = None,
 ) -> Works:
-    """The executor that the options choose, or that suits the model and the machine."""
-    count = worker_count(workers, loading)
-    return executor(engine, count, threads, address, loading)
+    """The executor that the options choose, or that suits the model and the machine.
+
+    A `rank` of `torchrun` is a worker itself, and gets its share of its machine's cores. Raises
+    InputError for options that do not fit that.
+    """
+    if rank is None:
+        return executor(engine, worker_count(workers, loading), threads, address, loading)
+    if engine not in (None, "inline") or workers not in (None, 1) or address is not None:
+        raise InputError(
+            "under torchrun each rank is one worker: leave out --engine, --workers and --address"
+        )
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "")
+    beside = beside if beside.isdigit() else str(rank.of)
+    return executor("inline", max(1, int(beside)), threads, None, loading)
 
 
 def worker_count(count: int | None, loading: Loading) -> int:
