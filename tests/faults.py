@@ -81,6 +81,8 @@ FAULTS = {
     "them",
     "F28": "Ctrl-C: said within a second, with exit code 130 and no half result",
     "F29": "A megabyte of YAML: read, or refused, in seconds",
+    "F30": "Workers that die as they start: a place where they do is left out, and where all do "
+    "the run ends with the reason",
 }
 """By name: the rows of the design, and, with an F, what was found by trying."""
 

@@ -113,7 +113,8 @@ def run(
     if rank is not None:
         engine, workers = "inline", 1
     works = chosen(engine, workers, threads, address, loading)
-    recipe = Recipe(how, loading, seed, exact_background, check, works.threads).resolved()
+    recipe = Recipe(how, loading, seed, exact_background, check, works.threads)
+    recipe = recipe.resolved(elsewhere=address is not None)
     items = list(itertools.islice(_read(manifest, source, target, root, output), limit))
     for item in items[:FIRST]:
         recipe.check_item(item)
