@@ -30,6 +30,7 @@ def register(
 
     Raises InputError for pictures that have changed since results were made of them.
     """
+    store.check()
     known = {row["row"]: row for row in index.rows()}
     wanted, fresh, changed = [], [], []
     for place, item in enumerate(items):
@@ -51,7 +52,8 @@ def register(
             f"{len(set(changed))} of the pictures have changed or are gone since this batch "
             f"began: {names}; put them back, or name another folder"
         )
-    index.add(_adopted(entry, store) for entry in fresh)
+    there = store.names() if fresh else set()
+    index.add(_adopted(entry, store) if entry["file"] in there else entry for entry in fresh)
     index.want(wanted)
 
 
@@ -79,9 +81,7 @@ def _entry(index: Index, item: Item, recipe: Recipe, place: int) -> dict[str, An
 
 
 def _adopted(entry: dict[str, Any], store: Store) -> dict[str, Any]:
-    """An entry with what is published of it: its run was killed before it could tell."""
-    if not store.has(entry["file"]):
-        return entry
+    """An entry with what is published of it already: its run was killed before it could tell."""
     try:
         told = found(store, entry["file"], entry["id"])
     except InputError as error:  # somebody put it there

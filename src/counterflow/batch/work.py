@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from counterflow.batch.executors.base import Place, one_line
 from counterflow.batch.index import Receipt
 from counterflow.batch.items import Item, Recipe
 from counterflow.batch.publish import Store, Unwritable, digest
-from counterflow.errors import InputError, ModelError
+from counterflow.errors import CounterflowError, InputError, ModelError
 from counterflow.images import read_settings, save_png
 
 if TYPE_CHECKING:
     from counterflow.edit.editor import Editor, Inversion
+
+PATIENCE = 5
+"""Failures of the store in a row, of one kind, that end the run."""
+
+
+class StoreFailed(CounterflowError):
+    """A store that did not take a result; it may do so the next time."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +61,11 @@ class Edits:
 
     def __call__(self, place: Place) -> EditWorker:
         """Load the model at a place."""
-        import torch
-
         from counterflow.edit.editor import Editor
 
         place.settle()
-        recipe, loading = self.recipe, self.recipe.loading
-        if loading.device == "cuda" and torch.cuda.device_count() > 1:
-            device = f"cuda:{place.index % torch.cuda.device_count()}"
-            loading = replace(loading, device=device)
-        editor = Editor.load(loading)
+        recipe = self.recipe
+        editor = Editor.load(place.loading(recipe.loading))
         if editor.backbone.identity != recipe.model:
             raise ModelError(
                 f"the batch was begun with {recipe.model}, this is {editor.backbone.identity}"
@@ -77,6 +81,8 @@ class EditWorker:
     recipe: Recipe
     store: Store
     editor: Editor
+    _failures: list[type[Exception]] = field(default_factory=list, init=False)
+    """What the store last failed with, one time after the other."""
 
     def __call__(self, task: Task) -> list[Receipt]:
         """The receipts of a task; what fails fails alone, but a full disk ends the task.
@@ -87,7 +93,9 @@ class EditWorker:
         inversion: Inversion | None = None
         for entry in task.entries:
             try:
-                if self.store.has(entry.name):
+                with self._stored(entry.name):
+                    done = self.store.has(entry.name)
+                if done:
                     told.append(found(self.store, entry.name, entry.id))
                     continue
                 entry.check()
@@ -99,6 +107,23 @@ class EditWorker:
             except Exception as error:
                 told.append(Receipt(entry.id, "failed", one_line(error), passing(error)))
         return told
+
+    @contextmanager
+    def _stored(self, name: str) -> Iterator[None]:
+        """Bear that the store fails, but not the same way for many results: all would be lost."""
+        try:
+            yield
+        except CounterflowError:
+            raise
+        except Exception as error:
+            why = f"{name} could not be stored ({one_line(error):.200})"
+            self._failures = [each for each in self._failures if each is type(error)]
+            self._failures.append(type(error))
+            if len(self._failures) < PATIENCE:
+                raise StoreFailed(why) from error
+            raise Unwritable(
+                f"{why}, nor could the {PATIENCE - 1} before it: see to the store, then go on"
+            ) from error
 
     def _invert(self, item: Item) -> Inversion:
         return self.editor.invert(
@@ -127,7 +152,11 @@ class EditWorker:
         trust = Expecting(self.editor, [item.target], False, recipe.method.name, recipe.check)
         told = trust(inversion, 0)
         record = self._record(entry, told, inversion.size)
-        made, size = self.store.publish(entry.name, lambda path: save_png(edit.image, path, record))
+        with self._stored(entry.name):
+            made, size = self.store.publish(
+                entry.name, lambda path: save_png(edit.image, path, record)
+            )
+            self._failures.clear()
         cost, seconds = (inversion.forwards, inversion.seconds) if first else (0, 0.0)
         return Receipt(
             entry.id,
@@ -165,7 +194,7 @@ class EditWorker:
 
 def passing(error: Exception) -> bool:
     """Whether an error may be gone by the next run: no memory, a network that failed."""
-    return isinstance(error, MemoryError | OSError) or "out of memory" in str(error)
+    return isinstance(error, MemoryError | OSError | StoreFailed) or "out of memory" in str(error)
 
 
 def found(store: Store, name: str, identity: str) -> Receipt:
