@@ -48,34 +48,46 @@ class Outcome:
 
 
 def simulate(world: World, workers: int, tasks: int, seed: int = 0) -> Outcome:
-    """A run in simulated time."""
+    """A run in simulated time; a worker fails while it is made, at work and idle alike."""
     chance = random.Random(seed)
     speed = [world.slowness if chance.random() < world.stragglers else 1.0 for _ in range(workers)]
     sizes = [world.task * chance.lognormvariate(0, world.spread) for _ in range(tasks)]
     schedule = Schedule(range(tasks), workers)
-    ready = [False] * workers
-    events: list[tuple[float, int, bool]] = []
-    now, begun, done, given_up, idle = 0.0, 0, 0, 0, set(range(workers))
-    while True:
+    events: list[tuple[float, int, str]] = []
+    fails = [0.0] * workers
+    now, begun, done, given_up = 0.0, 0, 0, 0
+    empty, idle = set(range(workers)), set[int]()
+
+    def happens(place: int, after: float, what: str) -> None:
+        end = now + after
+        failed = end > fails[place]
+        heapq.heappush(events, (min(end, fails[place]), place, "failed" if failed else what))
+
+    while schedule.busy:
         for place in sorted(idle):
-            task = schedule.take(place)
-            if task is None:
-                break
-            idle.discard(place)
-            begun += 1
-            taken = sizes[task] * speed[place] + (0 if ready[place] else world.making)
-            fails = chance.expovariate(1 / world.life)
-            heapq.heappush(events, (now + min(taken, fails), place, taken <= fails))
-        if not schedule.busy:
-            break
-        now, place, finished = heapq.heappop(events)
-        if finished:
-            ready[place] = True
+            if fails[place] <= now:
+                schedule.lost(place, "simulated")
+                idle.discard(place)
+                empty.add(place)
+            elif (task := schedule.take(place)) is not None:
+                idle.discard(place)
+                begun += 1
+                happens(place, sizes[task] * speed[place], "finished")
+        for place in sorted(empty):
+            if schedule.start(place):
+                empty.discard(place)
+                fails[place] = now + chance.expovariate(1 / world.life)
+                happens(place, world.making, "made")
+        now, place, what = heapq.heappop(events)
+        if what == "failed":
+            given_up += schedule.lost(place, "simulated") is not None
+            empty.add(place)
+            continue
+        if what == "made":
+            schedule.made(place)
+        else:
             schedule.finished(place)
             done += 1
-        else:
-            given_up += schedule.lost(place, "simulated", ready[place]) is not None
-            ready[place] = False
         idle.add(place)
     useful = sum(1 / each for each in speed)
     return Outcome(now, sum(sizes) / useful, begun, done, given_up)

@@ -8,16 +8,25 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from batch_double import Doubles, items, recipe
 from counterflow.batch import run
+from counterflow.batch.executors.base import Place
 from counterflow.batch.executors.inline import Inline
-from counterflow.batch.index import every
+from counterflow.batch.index import Receipt, every
+from counterflow.batch.items import Item, Recipe
+from counterflow.batch.manifest import read
+from counterflow.batch.publish import Folder
+from counterflow.batch.work import Edits, EditWorker, Entry
 from counterflow.bench.sets import toypie
+from counterflow.methods.registry import method
 from counterflow.toybox.render import render
 from kills import PATHS, alive, descendants, digests, harass, kill, start
 
@@ -32,6 +41,7 @@ def test_killed_at_random(tmp_path: Path) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     assert start(calm, ITEMS, "processes").wait() == 0
     parents = harass(killed, ITEMS, "processes", ROUNDS, seed=int(time.time()))
+    assert parents >= 0.9 * ROUNDS, "the work was over before the last rounds"
     assert start(killed, ITEMS, "processes").wait() == 0
     assert len(digests(calm)) == ITEMS and digests(killed) == digests(calm)
     rows = every(killed)
@@ -128,7 +138,9 @@ def test_two_runners_by_a_link(tmp_path: Path) -> None:
     while not (tmp_path / "home" / "out" / "pictures").exists():
         time.sleep(0.05)
     for path in ("link/out", "home/../home/out", "home/./out"):
-        assert start(tmp_path / path, 600, "inline").wait() == 1
+        second = start(tmp_path / path, 600, "inline", errors=subprocess.PIPE)
+        assert b"InputError" in (told := second.communicate()[1]) and b"another run" in told
+        assert second.returncode == 1
     assert first.poll() is None
     assert first.wait() == 0
     assert len(digests(tmp_path / "home" / "out")) == 600
@@ -154,20 +166,47 @@ def manifest(folder: Path, count: int) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Poisoned(Edits):
+    """Workers whose model gives NaN for a target that is called poison."""
+
+    def __call__(self, place: Place) -> EditWorker:
+        worker = super().__call__(place)
+        transformer, edit = worker.editor.backbone.pipeline.transformer, worker._edit
+
+        def poisoned(entry: Entry, *rest: Any) -> Receipt:
+            if "poison" not in entry.item.target:
+                return edit(entry, *rest)
+            hook = transformer.register_forward_hook(lambda *given: (given[-1][0] * torch.nan,))
+            try:
+                return edit(entry, *rest)
+            finally:
+                hook.remove()
+
+        worker._edit = poisoned  # type: ignore[method-assign]
+        return worker
+
+
+@pytest.mark.fault("1", "22")
 def test_a_bomb_and_poison_among_pictures(tmp_path: Path) -> None:
-    """The picture bomb fails alone, and quickly."""
-    path = manifest(tmp_path, 2)
+    """Each fails alone, and quickly; what is beside them has the bytes of a run without them."""
+    path = manifest(tmp_path, 3)
+    good = list(read(path))
+    calm, out = tmp_path / "calm", tmp_path / "out"
+    how = Recipe(method("ftedit", steps=2), check=False, threads=1).resolved()
+    run.run(calm, good, how, Inline(Place(0, 1)))
     Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "bomb.png").read_bytes()[:500])
-    bad = [
-        {"image": name, "source": "a cat", "target": "a dog"} for name in ("bomb.png", "cut.png")
-    ]
-    path.write_text("\n".join([path.read_text(), *map(json.dumps, bad)]))
-    out = tmp_path / "out"
-    assert counterflow("batch", path, "-o", out, "--set", "steps=2", "--no-check").wait() == 5
-    states = {Path(row["image"]).name: row["state"] for row in every(out)}
-    assert [states["bomb.png"], states["cut.png"]] == ["failed", "failed"]
-    assert list(states.values()).count("done") == 2
+    bad = [Item(tmp_path / name, "a cat", "a dog") for name in ("bomb.png", "cut.png")]
+    poison = replace(good[1], target="poison")  # it shares the inversion of its neighbour
+    wanted = [bad[0], good[0], poison, good[1], bad[1], good[2]]
+    run.run(out, wanted, how, Inline(Place(0, 1)), make=Poisoned(how, Folder(out)))
+    rows = {row["target"] + Path(row["image"]).name: row for row in every(out)}
+    assert [row["state"] for row in rows.values()].count("failed") == 3
+    assert rows["a dogbomb.png"]["state"] == rows["a dogcut.png"]["state"] == "failed"
+    poisoned = rows[f"poison{good[1].image.name}"]
+    assert poisoned["state"] == "failed" and "not finite" in poisoned["error"]
+    assert len(digests(calm)) == 3 and digests(out) == digests(calm)
 
 
 def test_real_edits_on_ray(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ FAULTS = {
     "them",
     "F28": "Ctrl-C: said within a second, with exit code 130 and no half result",
     "F29": "A megabyte of YAML: read, or refused, in seconds",
+    "F30": "Workers that die as they start: a place where they do is left out, and where all do "
+    "the run ends with the reason",
     "F32": "A batch's folder of a stranger, whose rows lead to other files or that names a store, "
     "a picture or a model that the user did not: refused, and nothing is opened or moved",
 }

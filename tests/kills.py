@@ -17,8 +17,13 @@ PATHS = f"{TESTS}:{TESTS.parent / 'src'}"
 OUTLIVES = 5.0
 """Seconds after which nothing of a killed run may be left."""
 
+A_ROUND = 1.5
+"""Seconds of a worker's time for each round: more than a round lets both of them work."""
 
-def start(folder: Path, count: int, engine: str, delay: float = 0.0) -> subprocess.Popen[bytes]:
+
+def start(
+    folder: Path, count: int, engine: str, delay: float = 0.0, errors: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """A batch of stand-ins, as a process of its own."""
     command = [sys.executable, str(TESTS / "batch_double.py"), str(folder), str(count), engine]
     environment = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
@@ -26,7 +31,7 @@ def start(folder: Path, count: int, engine: str, delay: float = 0.0) -> subproce
         [*command, str(delay)],
         env=environment,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
     )
 
 
@@ -58,13 +63,15 @@ def kill(pid: int) -> None:
 def harass(folder: Path, count: int, engine: str, rounds: int, seed: int) -> int:
     """Start a batch so many times and kill it, or some of its workers, at a random moment.
 
-    Returns how many rounds killed the parent. Raises AssertionError where a process outlives it.
+    Items take so long that there is work for the last round, too. Returns how many rounds killed a
+    parent at work. Raises AssertionError where a process outlives it.
     """
     chance = random.Random(seed)
+    delay = A_ROUND * rounds / count
     killed = 0
     for _ in range(rounds):
         before = len(list(folder.glob("pictures/*")))
-        parent = start(folder, count, engine, delay=0.002)
+        parent = start(folder, count, engine, delay)
         _at_work(parent, folder, before)
         time.sleep(chance.uniform(0.0, 0.5))
         below = descendants(parent.pid)

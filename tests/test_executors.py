@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -103,10 +104,89 @@ def test_workers_that_die(executor: Executor, tmp_path: Path) -> None:
     assert (tmp_path / "5").read_text() == "begun\n" * 2
 
 
-def test_workers_that_cannot_start() -> None:
+@pytest.mark.fault("F30")
+@pytest.mark.parametrize("executor", ["processes", "ray"], indirect=True)
+def test_workers_that_cannot_start(executor: Executor) -> None:
     """They are not started for ever."""
-    with pytest.raises(WorkersLost, match="exit code 7"):
-        list(Processes(1).run(born_dead, range(3)))
+    with pytest.raises(WorkersLost, match="workers die as they start"):
+        list(executor.run(born_dead, range(3)))
+
+
+class Odd(Exception):
+    """It can neither be pickled nor made again."""
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(f"no such repository\n{reason}")
+        self.reason = lambda: reason
+
+
+def odd(place: Place) -> Callable[[int], int]:
+    raise Odd(reason="gone")
+
+
+def test_an_error_of_another_library_as_a_worker_is_made(executor: Executor) -> None:
+    """The run ends with its reason, whatever class it is of."""
+    with pytest.raises(WorkersLost, match=r"cannot be made: Odd: no such repository$"):
+        list(executor.run(odd, range(3)))
+
+
+def lambdas(place: Place) -> Callable[[int], Any]:
+    return lambda n: (lambda: n) if n == 1 else n
+
+
+def test_a_result_that_cannot_be_sent() -> None:
+    """It is its task's error; the worker lives on."""
+    finished = {each.task: each for each in Processes(1).run(lambdas, range(3))}
+    assert [finished[0].result, finished[2].result] == [0, 2]
+    assert "pickle" in str(finished[1].error) and not finished[1].died
+
+
+def one_bad_place(place: Place) -> Callable[[int], int]:
+    """A worker that tells where it is; at place 0 it dies as it is made."""
+    if place.index == 0:
+        os._exit(7)
+    return lambda n: place.index
+
+
+@pytest.mark.fault("F30")
+def test_a_place_that_cannot_start_a_worker() -> None:
+    """It is left out, and the others do all of the work, however little there is."""
+    for count in (1, 40):
+        results = [each.result for each in Processes(2).run(one_bad_place, range(count))]
+        assert results == [1] * count
+
+
+class Together:
+    """Workers that are ready when all three of them have begun to be made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, place: Place) -> Callable[[bytes], int]:
+        (self.folder / str(place.index)).touch()
+        end = time.monotonic() + 30
+        while len(list(self.folder.iterdir())) < 3:
+            if time.monotonic() > end:
+                raise ModelError("the others are not begun")
+            time.sleep(0.01)
+        return len
+
+
+def test_large_tasks_do_not_delay_the_start(tmp_path: Path) -> None:
+    """All workers are made at the same time; a large task is sent to one that is ready."""
+    works = Processes(3).run(Together(tmp_path), [bytes(600_000)] * 3)
+    assert [each.result for each in works] == [600_000] * 3
+
+
+def test_a_worker_that_dies_while_it_is_idle() -> None:
+    """That is no attempt of the task that comes next: a task survives more of it than it may."""
+    works = Processes(1)
+    with contextlib.closing(works.run(squares, range(ATTEMPTS + 3))) as stream:
+        for finished in stream:
+            assert finished.result == finished.task**2
+            member = works._crew[0]
+            member.process.kill()
+            member.process.join()
 
 
 def test_tasks_are_taken_as_they_are_needed() -> None:

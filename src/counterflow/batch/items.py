@@ -96,17 +96,19 @@ class Recipe:
     model: str = ""
     """`Backbone.identity` of the weights."""
 
-    def resolved(self) -> Recipe:
+    def resolved(self, elsewhere: bool = False) -> Recipe:
         """The same with the model's identity, the device and the precision of this machine.
 
-        Raises InputError and ModelError as `Loading.check` does.
+        For workers `elsewhere` a device that is named need not be here. Raises InputError and
+        ModelError as `Loading.check` does.
         """
         from counterflow.backbones.opening import pick_device
         from counterflow.edit.checks import check_seed
 
         self.loading.check()
         check_seed(self.seed)
-        device = pick_device(self.loading.device)
+        device = self.loading.device if elsewhere else None
+        device = device or pick_device(self.loading.device)
         on_cpu = device.partition(":")[0] == "cpu"
         dtype = self.loading.dtype or ("float32" if on_cpu else "bfloat16")
         loading = replace(self.loading, device=device, dtype=dtype)

@@ -29,8 +29,8 @@ ALTERED = "altered"
 """Where results are moved that were found altered."""
 UNLINKED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What a file system without links answers."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-"""What a system answers where nothing more can be written."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""What a system answers where nothing more can be written; and so is every PermissionError."""
 
 
 class Unwritable(InputError):
@@ -41,12 +41,16 @@ class Unwritable(InputError):
 class Store(Protocol):
     """Where results are published, by name."""
 
-    def has(self, name: str) -> bool:
-        """Whether there is a result of that name."""
+    def check(self) -> None:
+        """Raise InputError where results could be made, but not published."""
         ...
 
     def names(self) -> set[str]:
         """The names of all results. Raises Unwritable where they may not be listed."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether there is a result of that name. Raises Unwritable as `names` does."""
         ...
 
     def place(self, name: str) -> Path | None:
@@ -76,15 +80,24 @@ class Folder:
     home: Path
     """The batch's folder."""
 
-    def has(self, name: str) -> bool:
-        """Whether there is a result of that name."""
-        return self.place(name).exists()
+    def check(self) -> None:
+        """As `Store.check`: a link leads nowhere else but within a disk."""
+        disks = {path.stat().st_dev for path in self._rooms() if path.exists()}
+        if len(disks) > 1:
+            raise InputError(
+                f"{self.home / PICTURES} is on another disk than {self.home}, and what is made in "
+                "one cannot be published in the other: name another folder for all of it"
+            )
 
     def names(self) -> set[str]:
         """As `Store.names`."""
         with _writable(PICTURES), contextlib.suppress(FileNotFoundError):
             return set(os.listdir(self.home / PICTURES))
         return set()
+
+    def has(self, name: str) -> bool:
+        """Whether there is a result of that name."""
+        return self.place(name).exists()
 
     def place(self, name: str) -> Path:
         """The path of a result."""
@@ -115,6 +128,9 @@ class Folder:
             with contextlib.suppress(OSError):
                 path.unlink()
 
+    def _rooms(self) -> tuple[Path, ...]:
+        return self.home, self.home / PICTURES, self.home / WORK
+
     @contextmanager
     def _unfinished(self, path: Path) -> Iterator[Path]:
         (self.home / WORK).mkdir(parents=True, exist_ok=True)
@@ -133,10 +149,8 @@ class Objects:
 
     url: str
 
-    def has(self, name: str) -> bool:
-        """Whether there is a result of that name."""
-        with _writable(name):
-            return bool(self._system.exists(self._at(name)))
+    def check(self) -> None:
+        """As `Store.check`: nothing is known before it is tried."""
 
     def names(self) -> set[str]:
         """As `Store.names`, by one listing."""
@@ -152,6 +166,11 @@ class Objects:
         except Exception as error:  # each system has errors of its own
             raise InputError(f"{self.url} cannot be listed ({error!r:.200})") from error
         return {path.rpartition("/")[2] for path in found}
+
+    def has(self, name: str) -> bool:
+        """Whether there is a result of that name."""
+        with _writable(name):
+            return bool(self._system.exists(self._at(name)))
 
     def place(self, name: str) -> None:
         """An object has no path."""
@@ -212,10 +231,14 @@ def _writable(name: str) -> Iterator[None]:
         yield
     except (OSError, InputError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
-        if not isinstance(cause, OSError) or cause.errno not in FULL:
+        if isinstance(cause, PermissionError):
+            what = "give leave"  # of an object store it has no number
+        elif isinstance(cause, OSError) and cause.errno in FULL:
+            what = "make room"
+        else:
             raise  # it is the item's own fault, or may pass
         why = cause.strerror or cause
-        raise Unwritable(f"{name} cannot be written ({why}): make room, then go on") from None
+        raise Unwritable(f"{name} cannot be written ({why}): {what}, then go on") from None
 
 
 def _place(temporary: Path, path: Path) -> None:

@@ -33,6 +33,7 @@ def register(
     manifest, as the folder has them; what is not done of them stays as it was recorded. Raises
     InputError for pictures that have changed since results were made of them.
     """
+    store.check()
     rows = [item.row for item in items]
     mine = [n for n, item in enumerate(items) if rank is None or rank.has(item.image)]
     folder, share = index.path.parent, {rows[n] for n in mine}

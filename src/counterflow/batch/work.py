@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,19 @@ from counterflow.batch.executors.base import Place, one_line
 from counterflow.batch.index import Receipt
 from counterflow.batch.items import Item, Recipe
 from counterflow.batch.publish import Store, Unwritable, digest
-from counterflow.errors import InputError, ModelError
+from counterflow.errors import CounterflowError, InputError, ModelError
 from counterflow.images import read_settings, save_png
 from counterflow.outside import Record, Share, check_file
 
 if TYPE_CHECKING:
     from counterflow.edit.editor import Editor, Inversion
+
+PATIENCE = 5
+"""Failures of the store in a row, of one kind, that end the run."""
+
+
+class StoreFailed(CounterflowError):
+    """A store that did not take a result; it may do so the next time."""
 
 
 class _Told(Record):
@@ -62,16 +71,11 @@ class Edits:
 
     def __call__(self, place: Place) -> EditWorker:
         """Load the model at a place."""
-        import torch
-
         from counterflow.edit.editor import Editor
 
         place.settle()
-        recipe, loading = self.recipe, self.recipe.loading
-        if loading.device == "cuda" and torch.cuda.device_count() > 1:
-            device = f"cuda:{place.index % torch.cuda.device_count()}"
-            loading = replace(loading, device=device)
-        editor = Editor.load(loading)
+        recipe = self.recipe
+        editor = Editor.load(place.loading(recipe.loading))
         begun, this = recipe.model, editor.backbone.identity
         if begun.rpartition("@")[2] != this.rpartition("@")[2]:  # the folder may have moved
             raise ModelError(f"the batch was begun with {begun}, this is {this}")
@@ -86,6 +90,8 @@ class EditWorker:
     recipe: Recipe
     store: Store
     editor: Editor
+    _failures: list[type[Exception]] = field(default_factory=list, init=False)
+    """What the store last failed with, one time after the other."""
 
     def __call__(self, task: Task) -> list[Receipt]:
         """The receipts of a task; an edit fails alone, without an inversion all do, and a full disk
@@ -97,7 +103,9 @@ class EditWorker:
         inversion: Inversion | Receipt | None = None
         for entry in task.entries:
             try:
-                if self.store.has(entry.name):
+                with self._stored(entry.name):
+                    done = self.store.has(entry.name)
+                if done:
                     told.append(found(self.store, entry.name, entry.id))
                     continue
                 entry.check()
@@ -121,6 +129,23 @@ class EditWorker:
         except Exception as error:
             return _failed(entry, error)
 
+    @contextmanager
+    def _stored(self, name: str) -> Iterator[None]:
+        """Bear that the store fails, but not the same way for many results: all would be lost."""
+        try:
+            yield
+        except CounterflowError:
+            raise
+        except Exception as error:
+            why = f"{name} could not be stored ({one_line(error):.200})"
+            self._failures = [each for each in self._failures if each is type(error)]
+            self._failures.append(type(error))
+            if len(self._failures) < PATIENCE:
+                raise StoreFailed(why) from error
+            raise Unwritable(
+                f"{why}, nor could the {PATIENCE - 1} before it: see to the store, then go on"
+            ) from error
+
     def _edit(self, entry: Entry, inversion: Inversion, first: bool) -> Receipt:
         """One edit, as if it were the picture's only one: it must not depend on those before.
 
@@ -143,7 +168,11 @@ class EditWorker:
         trust = Expecting(self.editor, [item.target], False, recipe.method.name, recipe.check)
         told = trust(inversion, 0)
         record = self._record(entry, told, inversion.size)
-        made, size = self.store.publish(entry.name, lambda path: save_png(edit.image, path, record))
+        with self._stored(entry.name):
+            made, size = self.store.publish(
+                entry.name, lambda path: save_png(edit.image, path, record)
+            )
+            self._failures.clear()
         cost, seconds = (inversion.forwards, inversion.seconds) if first else (0, 0.0)
         return Receipt(
             entry.id,
@@ -185,7 +214,7 @@ def _failed(entry: Entry, error: Exception) -> Receipt:
 
 def passing(error: Exception) -> bool:
     """Whether an error may be gone by the next run: no memory, a network that failed."""
-    return isinstance(error, MemoryError | OSError) or "out of memory" in str(error)
+    return isinstance(error, MemoryError | OSError | StoreFailed) or "out of memory" in str(error)
 
 
 def found(store: Store, name: str, identity: str) -> Receipt:

@@ -116,7 +116,8 @@ def run(
         raise InputError(f"--limit is 1 or more, not {limit}")
     rank = Rank.of_environment()
     works = chosen(engine, workers, threads, address, loading, rank)
-    recipe = Recipe(how, loading, seed, exact_background, check, works.threads).resolved()
+    recipe = Recipe(how, loading, seed, exact_background, check, works.threads)
+    recipe = recipe.resolved(elsewhere=address is not None)
     items = list(itertools.islice(_read(manifest, source, target, root, output), limit))
     for item in items[:FIRST]:
         recipe.check_item(item)

@@ -32,7 +32,10 @@ EngineName = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="With ray, the cluster's address; default a cluster of this machine alone."),
+    typer.Option(
+        help="With ray, the cluster's address; default a cluster of this machine alone. Name "
+        "--device too where the cluster has GPUs and this machine none."
+    ),
 ]
 
 
@@ -58,7 +61,8 @@ def chosen(
     InputError for options that do not fit that.
     """
     if rank is None:
-        return executor(engine, worker_count(workers, loading), threads, address, loading)
+        count = worker_count(workers, loading, address)
+        return executor(engine, count, threads, address, loading)
     if engine not in (None, "inline") or workers not in (None, 1) or address is not None:
         raise InputError(
             "under torchrun each rank is one worker: leave out --engine, --workers and --address"
@@ -68,21 +72,29 @@ def chosen(
     return executor("inline", max(1, int(beside)), threads, None, loading)
 
 
-def worker_count(count: int | None, loading: Loading) -> int:
+def worker_count(count: int | None, loading: Loading, address: str | None = None) -> int:
     """Number of workers; InputError for fewer than one."""
     if count is not None and count < 1:
         raise InputError(f"--workers is 1 or more, not {count}")
     if count is not None:
         return count
-    from counterflow.backbones.opening import pick_device
     from counterflow.backbones.registry import BUNDLED
 
-    device = pick_device(loading.device)
+    device = device_of(loading, address)
     if device == "cuda":
         import torch
 
-        return torch.cuda.device_count()
+        return max(1, torch.cuda.device_count())
     return (os.cpu_count() or 1) if device == "cpu" and loading.model in BUNDLED else 1
+
+
+def device_of(loading: Loading, address: str | None) -> str:
+    """Where the workers compute; of a cluster the device that is named need not be here, too."""
+    from counterflow.backbones.opening import pick_device
+
+    if address is not None and loading.device is not None:
+        return loading.device
+    return pick_device(loading.device)
 
 
 def executor(
@@ -97,7 +109,6 @@ def executor(
     The bundled model gets one thread in every worker, whatever the executor: threads decide how
     sums are rounded, and with one each a worker loses nothing.
     """
-    from counterflow.backbones.opening import pick_device
     from counterflow.backbones.registry import BUNDLED
 
     engine = engine or ("inline" if workers == 1 else "processes")
@@ -107,8 +118,8 @@ def executor(
         raise InputError("--address is of a Ray cluster: give --engine ray too")
     if threads is not None and threads < 1:
         raise InputError(f"--threads is 1 or more, not {threads}")
-    on_gpu = pick_device(loading.device).partition(":")[0] != "cpu"
-    if on_gpu:
+    device = device_of(loading, address).partition(":")[0]
+    if device != "cpu":
         threads = None
     elif threads is None:
         small = loading.model in BUNDLED
@@ -125,4 +136,5 @@ def executor(
         return Works(Processes(workers, threads), threads)
     from counterflow.batch.executors.ray import RayData
 
-    return Works(RayData(workers, threads, address, float(on_gpu)), threads)
+    gpus = float(device in ("cuda", "xpu"))  # Ray counts no others, and would wait for one
+    return Works(RayData(workers, threads, address, gpus), threads)

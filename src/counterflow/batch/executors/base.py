@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+from counterflow.backbones.loading import Loading
 from counterflow.errors import CounterflowError
 
 Task = TypeVar("Task")
@@ -35,6 +36,15 @@ class Place:
 
             torch.set_num_threads(self.threads)
 
+    def loading(self, loading: Loading) -> Loading:
+        """On this place's own GPU, where a model that names none would be opened on the first."""
+        if loading.device not in (None, "cuda"):
+            return loading
+        import torch
+
+        count = torch.cuda.device_count()
+        return replace(loading, device=f"cuda:{self.index % count}") if count > 1 else loading
+
 
 Worker = Callable[[Task], Result]
 Maker = Callable[[Place], Worker[Task, Result]]
@@ -59,7 +69,8 @@ class Executor(Protocol):
     Every task is finished exactly once, in any order; few are taken from `tasks` ahead of time. A
     task whose worker dies is given to another, `ATTEMPTS` times in all, so a worker must bear that
     a task was begun before. An exception of a worker ends its task alone. One that `make` raises
-    ends the run, and is raised here.
+    ends the run: it is raised here, as WorkersLost where it is none of ours. A place whose workers
+    die as they are made is left out; where no place is left WorkersLost is raised.
     """
 
     def run(
@@ -67,6 +78,16 @@ class Executor(Protocol):
     ) -> Generator[Finished[Task, Result], None, None]:
         """Each task as it is finished. Closing the iterator stops the workers within a second."""
         ...
+
+
+def begin(make: Maker[Task, Result], place: Place) -> Worker[Task, Result]:
+    """A worker. Errors that are not ours become WorkersLost: not all of them can be pickled."""
+    try:
+        return make(place)
+    except CounterflowError:
+        raise
+    except Exception as error:
+        raise WorkersLost(f"a worker cannot be made: {one_line(error)}") from error
 
 
 def attempt(worker: Worker[Task, Result], task: Task) -> Finished[Task, Result]:

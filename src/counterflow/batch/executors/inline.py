@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
-from counterflow.batch.executors.base import Finished, Maker, Place, Result, Task, attempt
+from counterflow.batch.executors.base import Finished, Maker, Place, Result, Task, attempt, begin
 
 
 @dataclass(frozen=True)
@@ -20,5 +20,5 @@ class Inline:
         """As `Executor.run`; a worker that kills its process kills this one."""
         worker = None
         for task in tasks:
-            worker = worker or make(self.place)
+            worker = worker or begin(make, self.place)
             yield attempt(worker, task)

@@ -17,8 +17,20 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from counterflow.batch.executors.base import Finished, Maker, Place, Result, Task, attempt, died
+from counterflow.batch.executors.base import (
+    Finished,
+    Maker,
+    Place,
+    Result,
+    Task,
+    WorkersLost,
+    attempt,
+    begin,
+    died,
+    one_line,
+)
 from counterflow.batch.executors.schedule import Schedule
+from counterflow.errors import CounterflowError
 
 READY = "ready"
 
@@ -29,8 +41,6 @@ class Member:
 
     process: BaseProcess
     pipe: Connection
-    ready: bool = False
-    """Whether its worker is made."""
 
     @property
     def end(self) -> str:
@@ -53,55 +63,56 @@ class Processes:
         """As `Executor.run`."""
         schedule = Schedule(tasks, self.workers)
         try:
-            while True:
+            while schedule.busy:
                 self._hand_out(make, schedule)
-                if not schedule.busy:
-                    return
-                for place in self._ready(schedule):
+                for place in self._heard():
                     member = self._crew[place]
                     answer = self._answer(place)
                     if answer is None:
-                        given_up = schedule.lost(place, member.end, member.ready)
+                        given_up = schedule.lost(place, member.end)
                         if given_up is not None:
                             yield died(given_up, member.end)
                     elif isinstance(answer, Finished):
                         schedule.finished(place)
                         yield answer
                     else:
-                        member.ready = True
-                        schedule.made()
+                        schedule.made(place)
         finally:
             self._stop()
 
     def _hand_out(self, make: Maker[Task, Result], schedule: Schedule[Task]) -> None:
-        """Give every idle place a task, in a process that is started where there is none."""
-        for place in range(self.workers):
-            if schedule.has(place):
-                continue
-            task = schedule.take(place)
-            if task is None:
-                return
-            if place not in self._crew:
-                self._crew[place] = _start(make, Place(place, self.threads))
-            with suppress(OSError):  # it has died: its end is read as such
-                self._crew[place].pipe.send(task)
+        """Give every idle worker a task, and start processes where more are needed.
 
-    def _ready(self, schedule: Schedule[Task]) -> list[int]:
-        """The places with a task that have answered or died."""
-        pipes = {each.pipe: n for n, each in self._crew.items() if schedule.has(n)}
+        A task is sent when its worker waits for it: sending a large one earlier would wait for the
+        worker. One that died while it was idle is given none.
+        """
+        for place, member in self._crew.items():
+            task = schedule.take(place) if member.process.is_alive() else None
+            if task is not None:
+                with suppress(OSError):  # it has died: its end is read as such
+                    member.pipe.send(task)
+        for place in range(self.workers):
+            if schedule.start(place):
+                self._crew[place] = _start(make, Place(place, self.threads))
+
+    def _heard(self) -> list[int]:
+        """The places that have answered or died."""
+        pipes = {each.pipe: n for n, each in self._crew.items()}
         return [pipes[pipe] for pipe in connection.wait(list(pipes))]  # type: ignore[index]
 
     def _answer(self, place: int) -> Finished[Any, Any] | str | None:
         """What a place sent; None if its process died, and it has none then."""
         member = self._crew[place]
         try:
-            answer: Finished[Any, Any] | str | BaseException = member.pipe.recv()
+            answer: Finished[Any, Any] | str | CounterflowError = member.pipe.recv()
         except (EOFError, OSError):
             member.process.join(1)
             member.pipe.close()
             del self._crew[place]
             return None
-        if isinstance(answer, BaseException):
+        except Exception as error:  # it was pickled, and cannot be made again here
+            raise WorkersLost(f"a worker's answer cannot be read: {one_line(error)}") from error
+        if isinstance(answer, CounterflowError):
             raise answer
         return answer
 
@@ -129,13 +140,22 @@ def _serve(pipe: Connection, make: Maker[Any, Any], place: Place) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError):
         try:
-            worker = make(place)
-        except Exception as error:
+            worker = begin(make, place)
+        except CounterflowError as error:
             pipe.send(error)
             return
         pipe.send(READY)
         while True:
-            pipe.send(attempt(worker, pipe.recv()))
+            _tell(pipe, attempt(worker, pipe.recv()))
+
+
+def _tell(pipe: Connection, finished: Finished[Any, Any]) -> None:
+    try:
+        pipe.send(finished)
+    except OSError:
+        raise
+    except Exception as error:  # a result that cannot be pickled
+        pipe.send(Finished(finished.task, error=one_line(error)))
 
 
 def _end_with_parent() -> None:

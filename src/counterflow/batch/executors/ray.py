@@ -1,12 +1,13 @@
 """A Ray cluster, or one of this machine's own: Ray Data's pool of actors, a worker in each.
 
-Only this file knows of Ray. Rows have the columns `id` and `task`, as Ray Data's checkpoints want
-an id column; `Actor` is a class for `map_batches`, in a pipeline of your own too.
+Only this file and `births.py` know of Ray. Rows have the columns `id` and `task`, as Ray Data's
+checkpoints want an id column; `Actor` is a class for `map_batches`, in a pipeline of your own too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import pickle
@@ -26,11 +27,13 @@ from counterflow.batch.executors.base import (
     Task,
     WorkersLost,
     attempt,
+    begin,
     died,
     one_line,
 )
+from counterflow.batch.executors.births import Births, Retired, permitted
 from counterflow.batch.executors.guard import below, guarded
-from counterflow.errors import InputError
+from counterflow.errors import CounterflowError, InputError
 
 ROWS = 16
 """Most tasks of a block, the unit that Ray Data repeats when an actor dies."""
@@ -39,11 +42,14 @@ ROWS = 16
 class Actor:
     """A worker in an actor of Ray Data: batches of `id` and `task` in, of `id` and `result` out."""
 
-    def __init__(self, make: Maker[Any, Any], threads: int | None) -> None:
-        self._broken: Exception | None = None
+    def __init__(self, make: Maker[Any, Any], threads: int | None, births: Any = None) -> None:
+        self._broken: CounterflowError | None = None
         try:
-            self._work = make(Place(0, threads))  # Ray shows an actor its own GPU alone
-        except Exception as error:  # raised here it would be tried again for ever
+            place = None if births is None else permitted(births)
+            self._work = begin(make, Place(0, threads))  # Ray shows an actor its own GPU alone
+            if births is not None:
+                births.made.remote(place)
+        except CounterflowError as error:  # raised here it would be tried again for ever
             self._broken = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -70,34 +76,41 @@ class RayData:
         self, make: Maker[Task, Result], tasks: Iterable[Task]
     ) -> Generator[Finished[Task, Result], None, None]:
         """As `Executor.run`; rows are small, and all of them are held by the driver."""
-        left = dict(enumerate(tasks))
+        left = identified(tasks)
         if not left:
             return
         ray = _ray(self.address)
         with _cluster(ray, self.address, self.workers):
             # What is missing after the first pass was beside, or is, a task that kills its actor.
             for size in (ROWS, 1):
-                for number, answer in self._stream(ray, make, left, size):
-                    if number in left:
-                        del left[number]
+                retired = None
+                for identity, answer in self._stream(ray, make, left, size):
+                    if isinstance(answer, Retired):
+                        retired = answer
+                    elif identity in left:
+                        del left[identity]
                         yield answer
+            if retired is not None:
+                raise WorkersLost(str(retired))
         for task in left.values():
             yield died(task, "on Ray")
 
     def _stream(
-        self, ray: Any, make: Maker[Task, Result], left: dict[int, Task], size: int
-    ) -> Iterator[tuple[int, Finished[Task, Result]]]:
+        self, ray: Any, make: Maker[Task, Result], left: dict[str, Task], size: int
+    ) -> Iterator[tuple[str, Finished[Task, Result] | Retired]]:
+        """A pass over what is left; Retired for a task whose place can make no worker any more."""
         if not left:
             return
         from ray.data import ActorPoolStrategy
 
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # named ones lack both
-        rows = [{"id": number, "task": pickle.dumps(task)} for number, task in left.items()]
+        births = ray.remote(num_cpus=0, max_restarts=-1)(Births).remote()
+        rows = [{"id": identity, "task": pickle.dumps(task)} for identity, task in left.items()]
         blocks = max(-(-len(rows) // size), min(len(rows), 4 * self.workers))
         actors = min(self.workers, blocks)
         results = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
             Actor,
-            fn_constructor_args=(make, self.threads),
+            fn_constructor_args=(make, self.threads, births),
             batch_size=1,
             compute=ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2),
             num_cpus=1 if self.threads is None else self.threads,
@@ -108,13 +121,24 @@ class RayData:
         try:
             for row in results.iter_rows():
                 answer = pickle.loads(row["result"])
-                if isinstance(answer, Exception):
+                if isinstance(answer, Exception) and not isinstance(answer, Retired):
                     raise answer
                 yield row["id"], answer
         except ray.exceptions.RayError as error:
             raise WorkersLost(
                 f"Ray's cluster has gone ({one_line(error):.200}): start it and run this again"
             ) from None
+
+
+def identified(tasks: Iterable[Task]) -> dict[str, Task]:
+    """Tasks by digests of them: a row's id must stay when the rows before it are done."""
+    named: dict[str, Task] = {}
+    twins: dict[str, int] = {}
+    for task in tasks:
+        identity = hashlib.sha256(pickle.dumps(task)).hexdigest()
+        twins[identity] = twins.get(identity, 0) + 1
+        named[f"{identity}-{twins[identity]}"] = task
+    return named
 
 
 def _ray(address: str | None) -> Any:
@@ -124,7 +148,8 @@ def _ray(address: str | None) -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    if address is None and "ray" not in sys.modules:
+    ours = "ray" not in sys.modules
+    if address is None and ours:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's switch for loopback alone
@@ -133,6 +158,8 @@ def _ray(address: str | None) -> Any:
         import ray.data
     except ImportError:
         raise InputError("--engine ray needs Ray: pip install 'ray[data]'") from None
+    if ours:  # it prints of dead workers to the standard output, which is the caller's
+        ray._private.worker._worker_logs_enabled = False
     return ray
 
 
@@ -154,6 +181,7 @@ def _cluster(ray: Any, address: str | None, workers: int) -> Iterator[None]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.max_consecutive_actor_init_deaths = -1  # `Births` counts them
     context.max_errored_blocks = -1  # a block that is lost is asked for again, row by row
     with guarded(before) if address is None else contextlib.nullcontext():
         try:
