@@ -128,19 +128,25 @@ class Processes:
 def _start(make: Maker[Any, Any], place: Place) -> Member:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, make, place), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, place), daemon=True)
     process.start()
     theirs.close()  # so that the process's end is the pipe's end
+    with suppress(OSError):  # it has died already, which is told by the pipe
+        ours.send(make)
     return Member(process, ours)
 
 
-def _serve(pipe: Connection, make: Maker[Any, Any], place: Place) -> None:
-    """A process's work: task after task, until the pipe or the parent is gone."""
+def _serve(pipe: Connection, place: Place) -> None:
+    """A process's work: task after task, until the pipe or the parent is gone.
+
+    What makes the worker comes by the pipe: to read it imports much, and by then the parent is
+    watched.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and stops us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError):
         try:
-            worker = begin(make, place)
+            worker = begin(pipe.recv(), place)
         except CounterflowError as error:
             pipe.send(error)
             return
