@@ -45,7 +45,7 @@ def build(studio: Studio) -> Any:
             with gr.Tab("Edit", id="edit"), gr.Row():
                 with gr.Column(scale=5, min_width=320):
                     asking = edit_tab.asking(studio)
-                with gr.Column(scale=6, min_width=320):
+                with gr.Column(scale=6, min_width=320, elem_classes="cf-result"):
                     showing = edit_tab.showing(asking.desk)
             with gr.Tab("Compare methods", id="compare"):
                 comparing = CompareTab(studio, asking)
