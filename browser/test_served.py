@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -131,7 +132,9 @@ def test_a_full_queue_says_so(url: str, picture: Path) -> None:
 def test_a_tab_that_is_gone_leaves_nothing(url: str, folder: Path, picture: Path) -> None:
     before = sessions(folder)
     client = Client(url, verbose=False)
-    client.predict(*values(client, picture, SOURCE, TARGETS[0]), api_name="/edit")
+    own = picture.with_name("gone.png")
+    render(sample(77), 64).save(own)
+    client.predict(*values(client, own, SOURCE, TARGETS[0]), api_name="/edit")
     (mine,) = sessions(folder) - before
     assert list(mine.rglob("*.png"))
     with httpx.stream("GET", f"{url}{API}/heartbeat/{client.session_hash}") as heartbeat:
@@ -141,6 +144,26 @@ def test_a_tab_that_is_gone_leaves_nothing(url: str, folder: Path, picture: Path
             break
         time.sleep(0.1)
     assert not mine.exists()
+    assert not list(folder.rglob("*gone*")), "what it uploaded is gone, too"
+
+
+@pytest.mark.fault("25")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_when_it_ends(
+    model: str, picture: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Of edits, uploads and all, while a tab is open and an edit runs."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with serving(folder, "--model", model, ends=number) as page:
+        edited(page.url, picture, SOURCE, TARGETS[0])
+        client = Client(page.url, verbose=False)
+        given = values(client, picture, SOURCE, TARGETS[0], steps=1000)
+        job = client.submit(*given, api_name="/edit")
+        while not job.outputs():
+            time.sleep(0.1)
+        assert any(folder.iterdir())
+    assert not list(folder.iterdir())
 
 
 def sessions(folder: Path) -> set[Path]:

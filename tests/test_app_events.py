@@ -13,6 +13,7 @@ from PIL import Image
 pytest.importorskip("gradio")
 
 import gradio as gr
+from gradio.route_utils import delete_files_created_by_app
 
 from app_parts import asked, file, run_edit, studio  # noqa: F401
 from counterflow import images
@@ -22,6 +23,7 @@ from counterflow.app.draw_tab import edit_of
 from counterflow.app.edit_events import EditEvents, pathless
 from counterflow.app.mask_events import MaskEvents
 from counterflow.app.mask_panel import EVERYWHERE, FOUND, PAINTED, SIDE
+from counterflow.app.page import build
 from counterflow.app.session import Session
 from counterflow.app.studio import Studio
 from counterflow.toybox.scene import sample
@@ -150,6 +152,23 @@ def test_a_closed_tab_takes_what_it_sent_along(page: Page, studio: Studio, file:
     assert [each.exists() for each in uploads] == [False, True]
     studio.sessions.close("other")
     assert not uploads[1].exists()
+
+
+def test_a_session_s_files_are_neither_copied_nor_swept_by_gradio(
+    studio: Studio, monkeypatch: Any
+) -> None:
+    """So they are there as long as the history shows them, and gone with it."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(studio.folder))
+    built = build(studio)
+    result = studio.sessions("tab").place() / "result.png"
+    result.touch()
+    for block in built.blocks.values():
+        assert block.move_resource_to_block_cache(str(result)) == str(result)
+    upload = studio.folder / "upload.png"
+    upload.touch()
+    built.upload_file_set.add(str(upload))
+    delete_files_created_by_app(built, None)
+    assert result.exists() and not upload.exists()
 
 
 @pytest.mark.parametrize("seed", range(30))
