@@ -82,6 +82,17 @@ def visit(browser: Any, served: str) -> Iterator[Any]:
 
 
 @pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Print a figure past pytest."""
+
+    def told(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{text}")
+
+    return told
+
+
+@pytest.fixture
 def shot() -> Any:
     """Keep a picture of a tab, for people to look at."""
 

@@ -18,7 +18,7 @@ def take(tab: Any, example: int = 0, method: str = "Fast") -> None:
 
 def preset(tab: Any, label: str) -> None:
     """Choose a preset, and wait until its settings are there."""
-    tab.get_by_label(label, exact=True).check()
+    tab.locator("#cf-preset label", has_text=label).locator("input").check()
     steps = {"Fast": "4", "The paper's: FTEdit": "30"}[label]
     tab.wait_for_function("n => document.querySelector('#set-steps input').value == n", arg=steps)
 
@@ -35,6 +35,16 @@ def finished(tab: Any, results: int) -> None:
         "n => document.querySelectorAll('#cf-history img').length == n", arg=results
     )
     tab.wait_for_selector("#cf-edit-run:not([disabled])")
+
+
+def painter(tab: Any) -> Any:
+    """The canvas that is painted on, once it looks the same for a second."""
+    canvas, before = tab.locator("#cf-painter canvas").first, b""
+    canvas.scroll_into_view_if_needed()
+    while (now := canvas.screenshot()) != before:
+        before = now
+        tab.wait_for_timeout(1000)
+    return canvas
 
 
 def downloaded(tab: Any, button: str, folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -80,11 +81,19 @@ def test_no_file_of_the_machine_is_served(url: str, picture: Path) -> None:
 
 
 def test_a_path_in_place_of_an_upload_is_refused(url: str, picture: Path) -> None:
+    """Sent past Gradio's client, which would upload that file of its own machine."""
     client = Client(url, verbose=False)
+    (edit,) = (each for each in client.config["dependencies"] if each["api_name"] == "edit")
     given = values(client, picture, SOURCE, TARGETS[0])
-    given[0] = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-    with pytest.raises(Exception, match=r"(?i)error|not"):
-        client.predict(*given, api_name="/edit")
+    for path in ("/etc/passwd", str(picture)):
+        given[0] = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        body = {"data": given, "fn_index": edit["id"], "session_hash": "thief"}
+        assert httpx.post(f"{url}{API}/queue/join", json=body).status_code == 200
+        told = {"session_hash": "thief"}
+        with httpx.stream("GET", f"{url}{API}/queue/data", params=told, timeout=60) as answer:
+            lines = [json.loads(line[6:]) for line in answer.iter_lines() if line[:6] == "data: "]
+        (end,) = (each for each in lines if each["msg"] == "process_completed")
+        assert not end["success"], end
 
 
 def test_an_address_in_place_of_an_upload_is_not_fetched(url: str, picture: Path) -> None:
@@ -131,7 +140,9 @@ def test_a_full_queue_says_so(url: str, picture: Path) -> None:
 def test_a_tab_that_is_gone_leaves_nothing(url: str, folder: Path, picture: Path) -> None:
     before = sessions(folder)
     client = Client(url, verbose=False)
-    client.predict(*values(client, picture, SOURCE, TARGETS[0]), api_name="/edit")
+    own = picture.with_name("gone.png")
+    render(sample(77), 64).save(own)
+    client.predict(*values(client, own, SOURCE, TARGETS[0]), api_name="/edit")
     (mine,) = sessions(folder) - before
     assert list(mine.rglob("*.png"))
     with httpx.stream("GET", f"{url}{API}/heartbeat/{client.session_hash}") as heartbeat:
@@ -141,6 +152,26 @@ def test_a_tab_that_is_gone_leaves_nothing(url: str, folder: Path, picture: Path
             break
         time.sleep(0.1)
     assert not mine.exists()
+    assert not list(folder.rglob("*gone*")), "what it uploaded is gone, too"
+
+
+@pytest.mark.fault("25")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_when_it_ends(
+    model: str, picture: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Of edits, uploads and all, while a tab is open and an edit runs."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with serving(folder, "--model", model, ends=number) as page:
+        edited(page.url, picture, SOURCE, TARGETS[0])
+        client = Client(page.url, verbose=False)
+        given = values(client, picture, SOURCE, TARGETS[0], steps=1000)
+        job = client.submit(*given, api_name="/edit")
+        while not job.outputs():
+            time.sleep(0.1)
+        assert any(folder.iterdir())
+    assert not list(folder.iterdir())
 
 
 def sessions(folder: Path) -> set[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -40,15 +41,16 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Served]:
-    """Serve the page. All its files are in `folder`, which is TMPDIR for it."""
+def serving(folder: Path, *options: str, ends: signal.Signals = signal.SIGTERM) -> Iterator[Served]:
+    """Serve the page, until it gets a signal. All its files are in `folder`, its TMPDIR."""
     command = [sys.executable, "-m", "counterflow", "app", "--no-browser", *options]
     environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     for name in ("GRADIO_TEMP_DIR", "COUNTERFLOW_PASSWORD"):
         environment.pop(name, None)
     # What would open the page to others, were it heeded.
     environment |= {"GRADIO_SHARE": "True", "GRADIO_ALLOWED_PATHS": "/etc"}
-    errors = (folder / "errors.txt").open("w+")
+    said_wrong = folder.with_name(f"{folder.name}-errors.txt")
+    errors = said_wrong.open("w+")
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
     )
@@ -57,13 +59,13 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
     try:
         assert process.stdout is not None
         said = SAID.search(process.stdout.readline())
-        assert said, f"the page did not come up: {(folder / 'errors.txt').read_text()}"
+        assert said, f"the page did not come up: {said_wrong.read_text()}"
         timer.cancel()
         yield Served(said[1], process.pid)
         assert process.poll() is None, "the page went down"
     finally:
         timer.cancel()
-        process.terminate()
+        process.send_signal(ends)
         process.wait(30)
         errors.close()
 

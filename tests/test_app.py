@@ -2,61 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 pytest.importorskip("gradio")
 
 import gradio as gr
 
-from counterflow import images
-from counterflow.app import editing, forms, markup, mask_panel, presets, restore, sources, views
-from counterflow.app.mask_panel import FOUND, PAINTED, Chosen
+from app_parts import asked, file, run, studio  # noqa: F401
+from counterflow.app import forms, markup, presets, sources
 from counterflow.app.session import MOST_KEPT, Session, Sessions
 from counterflow.app.studio import Studio
 from counterflow.app.task import Clock, Task
+from counterflow.bench.tune.record import read
 from counterflow.cli.page import check_address
 from counterflow.edit.editor import Editor
-from counterflow.edit.job import ModelChoice
 from counterflow.errors import InputError
 from counterflow.methods import registry
 from counterflow.methods.registry import METHODS
-from counterflow.toybox.render import render
-from tools import SCENE, SOURCE, TARGETS, refused
-
-
-@pytest.fixture
-def studio(one: Editor, tmp_path: Path) -> Studio:
-    choice = ModelChoice()
-    choice.identity = one.backbone.identity
-    return Studio(one, choice, tmp_path)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "bear.png"
-    render(SCENE, 64).save(path)
-    return path
-
-
-def asked(file: Path, **more: Any) -> editing.Asked:
-    given = {"targets": TARGETS[0], "method": "euler", "texts": {"steps": "2"}} | more
-    return editing.Asked(str(file), SOURCE, **given)
-
-
-def run(studio: Studio, session: Session, request: editing.Asked) -> Task:
-    task = editing.begin(studio, session, request, lambda kept: None)
-    for _ in task:
-        pass
-    return task
-
+from tools import refused
 
 # Addresses
 
@@ -106,10 +74,17 @@ def test_an_emptied_field_is_refused_by_name() -> None:
         forms.texts("paired", values)
 
 
+@pytest.mark.parametrize("bundled", [True, False])
 @pytest.mark.parametrize("preset", presets.PRESETS, ids=str)
-def test_a_preset_names_a_method(preset: presets.Preset) -> None:
-    assert presets.of(preset.method) == preset.label
-    assert "forwards" in presets.about(preset.method)
+def test_a_preset_is_a_method_with_its_settings(preset: presets.Preset, bundled: bool) -> None:
+    method = preset.method(bundled)
+    assert presets.of(method, bundled) == preset.label
+    assert presets.of(method.but(steps=11), bundled) == presets.OTHER
+    assert "forwards" in presets.about(preset.name, method)
+    found = read(Path(__file__).parents[1] / "docs" / "tuned.json", 40)
+    assert preset.tuned in ({}, found.get(preset.name))
+    cost = dict((label, text) for text, label in presets.choices(bundled))[preset.label]
+    assert int(cost.split(" · ")[1].split()[0]) <= 40 or not bundled or "paper" in preset.label
 
 
 # Words
@@ -245,144 +220,3 @@ def test_the_tab_not_used_for_longest_is_closed(tmp_path: Path) -> None:
     assert len(sessions) == 2 and sessions("a") is first and sessions("b") is not second
     sessions.close("a")
     assert not first.folder.exists() and sessions("a") is not first
-
-
-# Edits
-
-
-def test_an_edit_says_what_made_it_and_is_replayed(
-    studio: Studio, file: Path, tmp_path: Path, run_edit: Any
-) -> None:
-    session = run_edit(asked(file, targets="\n".join(TARGETS), seed=3))
-    assert [each.target for each in session.history] == TARGETS[::-1]
-    kept = session.history[0]
-    record = images.read_settings(kept.file)
-    assert record["image"] == "bear.png" and str(tmp_path) not in json.dumps(record)
-    assert record["image_sha256"] == sources.digest(file)
-    assert (record["seed"], record["settings"]["steps"]) == (3, 2)
-    from counterflow.edit.job import Job
-    from counterflow.edit.plan import Plan
-    from counterflow.edit.recorded import checked
-
-    record = checked(record, kept.file)
-    job = Job.from_record(record, file, None, studio.seeded(3))
-    job.open()
-    inversion = job.inversion(studio.editor, lambda *_: None)
-    *_, (again, _, _) = Plan.from_record(record).run(job, studio.editor, inversion, lambda *_: None)
-    assert np.abs(np.asarray(again.image, int) - np.asarray(images.load(kept.file), int)).max() <= 1
-
-
-@pytest.fixture
-def run_edit(studio: Studio) -> Any:
-    def made(request: editing.Asked) -> Session:
-        session = studio.sessions("tab")
-        task = run(studio, session, request)
-        assert not task.error and not task.stopped, task.error
-        return session
-
-    return made
-
-
-def test_a_second_edit_of_a_picture_is_cheaper(run_edit: Any, file: Path) -> None:
-    run_edit(asked(file))
-    session = run_edit(asked(file, targets=TARGETS[1]))
-    second, first = (each.facts["forwards"] for each in session.history)
-    assert second < first
-
-
-def test_masks_are_painted_found_and_kept(run_edit: Any, file: Path) -> None:
-    paint = np.zeros((mask_panel.SIDE, mask_panel.SIDE), bool)
-    paint[:320] = True
-    chosen = Chosen(PAINTED, paint, grow=2, feather=0, exact=True)
-    kept = run_edit(asked(file, mask=chosen)).history[0]
-    mask = np.asarray(Image.open(kept.mask))
-    assert mask[:32].all() and not mask[32:].any()
-    before, after = (np.asarray(images.load(each)) for each in (file, kept.file))
-    assert (before[34:] == after[34:]).all() and (before[:34] != after[:34]).any()
-    record = images.read_settings(kept.file)
-    assert record["mask"] == "mask.png" and record["mask_grow"] == 2
-    found = run_edit(asked(file, mask=Chosen(FOUND))).history[0]
-    assert found.mask is not None and images.read_settings(found.file)["auto_mask"]
-    with pytest.raises(InputError, match="Nothing is painted"):
-        Chosen(PAINTED, np.zeros_like(paint)).options(file)
-
-
-@pytest.mark.parametrize("size", [(64, 64), (100, 40), (37, 90), (2000, 700)])
-def test_what_is_painted_on_the_square_is_the_mask(size: tuple[int, int]) -> None:
-    width, height = size
-    mask = np.zeros((height, width), bool)
-    mask[height // 4 : height // 2, width // 2 :] = True
-    (layer,) = mask_panel.canvas(Image.new("RGB", size), mask)["layers"]
-    again = mask_panel.unframed(np.asarray(layer.getchannel("A")) >= 128, size)
-    assert again.shape == mask.shape and (again != mask).mean() < 0.02
-
-
-def test_a_difference_is_measured(tmp_path: Path) -> None:
-    before = Image.new("RGB", (40, 20), (100, 100, 100))
-    after = before.copy()
-    after.paste((100, 180, 100), (0, 0, 10, 20))
-    after.paste((104, 104, 104), (10, 0, 20, 20))
-    for name, each in (("a", before), ("b", after)):
-        each.save(tmp_path / f"{name}.png")
-    drawn, share = views.difference(tmp_path / "a.png", tmp_path / "b.png")
-    assert share == 0.25 and images.load(drawn).size == (40, 20)
-
-
-# A stranger's file
-
-
-def test_a_result_restores_its_settings(studio: Studio, run_edit: Any, file: Path) -> None:
-    session = run_edit(asked(file, seed=9, texts={"steps": "3"}, mask=Chosen(FOUND, grow=4)))
-    record = restore.record(session.history[0].file)
-    assert record is not None
-    made = restore.restored(studio, session, record)
-    assert (made.source, made.target, made.seed) == (SOURCE, TARGETS[0], 9)
-    assert made.job.method.steps == 3 and made.job.auto_mask and made.job.mask_grow == 4
-    assert made.file is not None and made.file.read_bytes() == file.read_bytes()
-    assert restore.restored(studio, studio.sessions("another tab"), record).file is None
-
-
-@pytest.mark.fault("F15")
-def test_no_model_and_no_file_that_a_record_names_is_opened(
-    studio: Studio, run_edit: Any, file: Path, monkeypatch: Any
-) -> None:
-    session = run_edit(asked(file))
-    record = restore.record(session.history[0].file)
-    assert record is not None
-    for name in ("load", "load_mask"):
-        monkeypatch.setattr(images, name, lambda *_: pytest.fail("a file was opened"))
-    monkeypatch.setattr(Editor, "load", lambda *_, **__: pytest.fail("a model was loaded"))
-    record |= {"model": "/etc", "image": "/etc/passwd", "mask": "../../mask.png"}
-    record |= {"weights": "/tmp/x.safetensors", "lora": ["/tmp/y.safetensors"], "identity": "z@1"}
-    made = restore.restored(studio, session, record)
-    assert made.masked and any("another model" in note for note in made.notes)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"method": "nothing"},
-        {"method": 7},
-        {"settings": {"steps": 10**9}},
-        {"settings": [1]},
-        {"seed": -1},
-        {"seed": "x"},
-        {"source": 5},
-        {"source": ""},
-        {"target": ""},
-        {"target": "a" * 5000},
-        {"turns": "abc"},
-        {"mask_grow": "x"},
-        {"mask_feather": -4},
-        {"image_sha256": None},
-    ],
-    ids=str,
-)
-def test_a_damaged_record_is_refused_or_harmless(
-    studio: Studio, run_edit: Any, file: Path, change: dict[str, Any]
-) -> None:
-    session = run_edit(asked(file))
-    record = restore.record(session.history[0].file)
-    assert record is not None
-    with pytest.raises(InputError):
-        restore.restored(studio, session, record | change)

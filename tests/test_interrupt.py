@@ -46,8 +46,10 @@ methods._listed = converted
 """
 
 
-def interrupted(before: str, *args: str | Path) -> tuple[int | None, str, float]:
-    """Exit code, stderr and seconds from Ctrl-C on, given when it prints that it is at work."""
+def interrupted(
+    before: str, *args: str | Path, number: int = signal.SIGINT
+) -> tuple[int | None, str, float]:
+    """Exit code, stderr and seconds from a signal on, given when it prints that it is at work."""
     script = f"{before}\nfrom counterflow.cli import main\nmain()"
     command = [sys.executable, "-c", script, *map(str, args)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -55,7 +57,7 @@ def interrupted(before: str, *args: str | Path) -> tuple[int | None, str, float]
             assert process.stdout is not None and process.stderr is not None
             assert process.stdout.readline() == b"at work\n"
             began = time.perf_counter()
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             process.wait(timeout=60)
             seconds = time.perf_counter() - began
             return process.returncode, process.stderr.read().decode(), seconds
@@ -99,3 +101,30 @@ def test_called_as_a_function_it_says_so_too(run: Run, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(show, "table", stop)
     assert run("methods") == (130, "", "counterflow: interrupted\n")
+
+
+HELD = """
+import time
+from counterflow.cli import interrupt, methods
+def held():
+    interrupt.heed("SIGTERM", "SIGHUP")
+    with interrupt.temporary_folder("held-") as folder:
+        (folder / "a" / "b").mkdir(parents=True)
+        print("at work", flush=True)
+        while True:
+            try:
+                time.sleep(0.01)
+            except KeyboardInterrupt:
+                pass
+methods._listed = held
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_temporary_folder_is_gone_even_where_an_interrupt_is_swallowed(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code, err, seconds = interrupted(HELD, "methods", number=number)
+    assert (code, err) == (128 + number, "counterflow: interrupted\n")
+    assert seconds < 1.5 and not list(tmp_path.iterdir())

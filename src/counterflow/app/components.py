@@ -83,6 +83,13 @@ Picture = kind(
 )
 """A picture that is handed on as the path of its file, of which nothing is decoded before."""
 
+Upload = kind(
+    gr.UploadButton,
+    async_move_resource_to_block_cache=given_only(gr.UploadButton),
+    preprocess=lambda self, payload: None if payload is None else payload.path,
+)
+"""A button that takes a file, which is handed on as its path."""
+
 Painter = kind(
     gr.ImageEditor,
     async_move_resource_to_block_cache=given_only(gr.ImageEditor),

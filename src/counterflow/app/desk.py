@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 """Events that answer at once, whoever works with the model."""
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """Events that work with the model: one at a time, in the order of their clicks."""
+REFUSED = "This was not done: the message in the corner says why."
 
 
 class Desk:
@@ -39,6 +41,8 @@ class Desk:
 
     def wire(self, work: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
         """Connect the buttons; `work` is a generator of updates that follows a task."""
+        mine = [self.run, self.cancel, self.status]
+        self.waits(self.run)
         running = self.run.click(
             work,
             inputs,
@@ -49,8 +53,25 @@ class Desk:
             show_progress_on=self.status,
             **MODEL,
         )
+        self.cancel.click(self.stop, None, mine, **QUIET)
+        self.ends(running)
+
+    def waits(self, button: Any) -> None:
+        """From its click on it is told that a button's work waits, and that can be cancelled.
+
+        The browser does it by itself: no answer of ours could come late, after the work's own.
+        """
+        waiting = [gr.update(interactive=False), gr.update(interactive=True)]
+        self._instead(button.click, [*waiting, markup.note("Waiting…")])
+
+    def ends(self, event: Any) -> None:
+        """Let Cancel end an event that waits or runs; one that was not let in says so."""
+        self.cancel.click(None, cancels=[event])
+        self._instead(event.failure, list(self.rest(markup.wrong(REFUSED)).values()))
+
+    def _instead(self, when: Callable[..., Any], shown: list[Any]) -> None:
         mine = [self.run, self.cancel, self.status]
-        self.cancel.click(self.stop, None, mine, cancels=[running], **QUIET)
+        when(None, None, mine, js=f"() => {json.dumps(shown)}", **QUIET)
 
     def follow(
         self,

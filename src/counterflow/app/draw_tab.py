@@ -18,13 +18,24 @@ from counterflow.app.task import Task
 from counterflow.edit.checks import check_generate
 from counterflow.images import save_png
 from counterflow.toybox.captions import caption
-from counterflow.toybox.edits import CATEGORIES, draw_edit
+from counterflow.toybox.edits import CATEGORIES, SceneEdit, draw_edit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
 
 STEPS, GUIDANCE = 28, 3.0
 SEEDS = 10_000
 """Scenes of which "Another scene" chooses."""
+
+
+def edit_of(seed: int) -> SceneEdit:
+    """An edit of the scene of a seed, as `counterflow toybox draw --seed` draws it.
+
+    Some kinds of edits need another scene, as one with a hat: then it is of the next kind.
+    """
+    scene = sample(seed)
+    kinds = ((seed + n) % len(CATEGORIES) for n in range(len(CATEGORIES)))
+    edits = (draw_edit(scene, kind, seed) for kind in kinds)
+    return next(edit for edit in edits if edit.source == scene)
 
 
 class DrawTab:
@@ -109,7 +120,7 @@ class DrawTab:
     def scene_of(self, request: gr.Request, seed: float | None) -> Updates:
         """Draw the scene of a seed, as it is."""
         session, number = self.desk.session(request), max(0, min(int(seed or 0), 2**62))
-        scene = draw_edit(sample(number), number % len(CATEGORIES), number)
+        scene = edit_of(number)
         file = session.place() / f"toybox-{number}.png"
         save_png(render(scene.source), file)
         said, target = caption(scene.source), caption(scene.target)
@@ -142,5 +153,6 @@ class DrawTab:
         if session.drawn is None:
             return {}
         file, sentence, target = session.drawn
+        session.given = file
         words = {a.source: sentence, a.targets: target or sentence, a.note: ""}
         return {self.tabs: gr.update(selected="edit"), a.picture: str(file)} | words

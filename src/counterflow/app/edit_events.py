@@ -32,14 +32,15 @@ class EditEvents:
         a, s = self.asking, self.showing
         sentences = [a.source, a.targets]
         form = [a.preset, a.method, a.about, *a.fields.values()]
+        masked = [*form, a.mask.fold, a.mask.how]
         for each in sentences:
             each.change(self.marked, sentences, a.words, trigger_mode="always_last", **QUIET)
         given = [a.picture, a.note, *sentences, a.seed, *form, *a.mask.settings]
         a.picture.upload(self.given, a.picture, given, **QUIET)
         a.picture.clear(lambda: "", None, a.note, **QUIET)
         a.examples.select(self.example, None, [a.picture, a.note, *sentences], **QUIET)
-        a.preset.input(self.preset, a.preset, form, **QUIET)
-        a.method.input(self.chosen, a.method, form, **QUIET)
+        a.preset.input(self.preset, [a.preset, a.mask.how], masked, **QUIET)
+        a.method.input(self.chosen, [a.method, a.mask.how], masked, **QUIET)
         a.desk.wire(self.edit, a.inputs, s.outputs)
         s.history.select(self.again, None, s.outputs, **QUIET)
         s.reuse.click(self.reuse, None, [a.picture, a.note, *sentences], **QUIET)
@@ -59,55 +60,62 @@ class EditEvents:
 
     def given(self, request: gr.Request, path: str | None) -> Updates:
         """A picture was dropped: say what is wrong with it, or restore the settings it carries."""
-        a = self.asking
+        a, session = self.asking, self.session(request)
         try:
-            source = sources.read(path)
+            source = self.studio.received(session, path)
+            session.given = session.copy(source.file)
+            settings = restore.record(source.file)
         except CounterflowError as error:
             return {a.picture: None, a.note: markup.wrong(str(error))}
-        settings = restore.record(source.file)
+        unfit, updates = self.studio.unfit(source.picture), {a.picture: str(session.given)}
         if settings is None:
-            return {a.note: self.remark(source)}
+            return updates | {a.note: markup.notes("", unfit)}
         try:
-            made = restore.restored(self.studio, self.session(request), settings)
+            made = restore.restored(self.studio, session, settings)
         except CounterflowError as error:
-            return {a.note: markup.wrong(str(error))}
-        updates = {a.source: made.source, a.targets: made.target, a.seed: made.seed}
+            return updates | {a.note: markup.notes("", f"{error} {unfit}".strip())}
         if made.file is not None:
-            updates[a.picture] = str(made.file)
-        updates |= {a.note: markup.note(" ".join(made.notes))} | self.form(made.job.method)
+            session.given, unfit = made.file, ""
+        said = markup.notes(" ".join(made.notes), unfit)
+        updates = {a.picture: str(session.given), a.note: said} | self.form(made.job.method)
+        updates |= {a.source: made.source, a.targets: made.target, a.seed: made.seed}
         return updates | mask_panel.shown(a.mask, made.job, made.masked)
-
-    def remark(self, source: sources.Source) -> str:
-        """What is to be known of a picture before it is edited."""
-        unlike = self.studio.unlike(source.picture)
-        return markup.wrong(unlike) if unlike else ""
 
     def example(self, request: gr.Request, event: gr.SelectData) -> Updates:
         """An example was chosen."""
-        each = examples()[int(event.index)]
-        file = self.session(request).place() / each.name
+        each, session = examples()[int(event.index)], self.session(request)
+        file = session.place() / each.name
         save_png(each.picture, file)
-        return self.sourced(file, each.source, each.target)
+        return self.sourced(session, file, each.source, each.target)
 
-    def sourced(self, file: Path, source: str, target: str = "") -> Updates:
+    def sourced(self, session: Session, file: Path, source: str, target: str = "") -> Updates:
         """Updates that put a picture of ours into the form."""
-        a = self.asking
+        a, session.given = self.asking, file
         return {a.picture: str(file), a.note: "", a.source: source, a.targets: target}
 
-    def preset(self, label: str) -> Updates:
-        """A preset was chosen."""
-        name = next((p.method for p in presets.PRESETS if p.label == label), registry.DEFAULT)
-        return self.form(registry.method(name), name)
+    def preset(self, label: str, masking: str) -> Updates:
+        """A preset was chosen; the first for what is none."""
+        found = next((p for p in presets.PRESETS if p.label == label), presets.PRESETS[0])
+        return self.form(found.method(self.studio.bundled), found.name, masking)
 
-    def chosen(self, name: str) -> Updates:
+    def chosen(self, name: str, masking: str) -> Updates:
         """A method was chosen."""
-        return self.form(registry.method(name), name)
+        return self.form(registry.method(name), name, masking)
 
-    def form(self, method: Method, name: str = "") -> Updates:
-        """Updates that show a method and its settings."""
+    def form(self, method: Method, name: str = "", masking: str = "") -> Updates:
+        """Updates that show a method and its settings, and the mask's panel if it needs a mask.
+
+        `masking` is what the panel says.
+        """
         a, name = self.asking, name or method.name
-        about = markup.about(presets.about(name))
-        shown = {a.preset: presets.of(name), a.method: name, a.about: about}
+        preset = presets.of(method, self.studio.bundled)
+        shown = {
+            a.preset: preset,
+            a.method: name,
+            a.about: markup.about(presets.about(name, method)),
+        }
+        if masking and method.needs_mask:
+            shown |= mask_panel.needed(a.mask, masking)
         return shown | forms.shown(a.fields, method)
 
     def asked(self, values: Sequence[Any]) -> editing.Asked:
@@ -165,18 +173,17 @@ class EditEvents:
 
     def reuse(self, request: gr.Request) -> Updates:
         """The result that is shown becomes the next source."""
-        kept = self.session(request).shown
-        if kept is None:
+        session = self.session(request)
+        if session.shown is None:
             return {}
-        return self.sourced(kept.file, kept.target)
+        return self.sourced(session, session.shown.file, session.shown.target)
 
     def way(self, request: gr.Request) -> Updates:
         """The animation of how the shown result came about."""
         s, session = self.showing, self.session(request)
         kept = session.shown
         if kept is None or kept.path is None:
-            why = "Only the newest results can be shown so." if kept else "There is no result yet."
-            return {self.asking.desk.status: markup.note(why)}
+            return {self.asking.desk.status: markup.note(pathless(kept))}
         file = session.place() / "way.webp"
         with self.studio.lock:
             views.animate(self.studio.editor, kept, file)
@@ -185,3 +192,12 @@ class EditEvents:
     def session(self, request: gr.Request) -> Session:
         """The visitor's tab."""
         return self.studio.sessions(request.session_hash)
+
+
+def pathless(kept: Kept | None) -> str:
+    """Why it cannot be shown how a result came about."""
+    if kept is None:
+        return "There is no result yet."
+    if kept.compared:
+        return "A comparison keeps only results: edit by this method here to see the way there."
+    return "Only the newest results can be shown so: make this one again."

@@ -97,8 +97,8 @@ def asking(studio: Studio) -> Asking:
     words = gr.HTML(markup.words("", [], None), elem_id="cf-words")
     desk = Desk(studio, "Edit", "edit")
     preset = gr.Radio(
-        [each.label for each in presets.PRESETS] + [presets.OTHER],
-        value=presets.of(registry.DEFAULT),
+        presets.choices(studio.bundled),
+        value=presets.of(registry.method(registry.DEFAULT), studio.bundled),
         label="How",
         elem_id="cf-preset",
     )
@@ -114,13 +114,13 @@ def asking(studio: Studio) -> Asking:
             min_width=80,
             elem_id="cf-seed",
         )
-    with gr.Accordion("Mask", open=False, elem_id="cf-mask"):
-        mask = mask_panel.build()
+    with gr.Accordion("Mask", open=False, elem_id="cf-mask") as fold:
+        mask = mask_panel.build(fold)
     with gr.Accordion("Method and all its settings", open=False, elem_id="cf-more"):
         method = gr.Dropdown(
             presets.methods(), value=registry.DEFAULT, label="Method", elem_id="cf-method"
         )
-        about = gr.HTML(markup.about(presets.about(registry.DEFAULT)))
+        about = gr.HTML()
         with gr.Row():
             fields |= {n: forms.widget(n, kinds[n]) for n in kinds if n not in fields}
     return Asking(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -56,15 +57,26 @@ class Asked:
 def check(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
     """Check a request whole; InputError, in a sentence, for what cannot be done.
 
-    The picture comes to lie in a new folder of the session, where its results will be too: so the
-    records in these name it as it is called, and nothing of where it was.
+    The method is checked here, all else by `opened`.
+    """
+    job, plan = opened(studio, session, asked)
+    check_mask(job.method, job.inside is not None or job.auto_mask)
+    plan.check_prompts(job.method, job.source or "")
+    job.method.check_model(studio.editor.backbone)
+    return job, plan
+
+
+def opened(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
+    """Read and check the picture, the sentences and the mask of a request.
+
+    The picture comes to lie in a folder of its own, beside which its results will be: nothing of
+    ours is ever called as a visitor may have called it.
     """
     targets = sources.targets(asked.targets)
     said = sources.sentence(asked.source, "source sentence")
-    source = sources.read(asked.picture)
-    file = session.place() / source.name
-    shutil.copyfile(source.file, file)
-    options = asked.mask.options(file)
+    source = studio.received(session, asked.picture)
+    file = session.copy(source.file)
+    options = asked.mask.options(file, session.mask)
     job = Job(file, said, studio.seeded(asked.seed), asked.method, texts=asked.texts, **options)
     plan = Plan(targets)
     plan.check(job)
@@ -72,9 +84,6 @@ def check(studio: Studio, session: Session, asked: Asked) -> tuple[Job, Plan]:
         job.open()
     except InputError as error:
         raise InputError(str(error).replace(f"{file.parent}/", "")) from None
-    check_mask(job.method, job.inside is not None or job.auto_mask)
-    plan.check_prompts(job.method, said)
-    job.method.check_model(studio.editor.backbone)
     session.remember(source.digest, file)
     return job, plan
 
@@ -94,7 +103,7 @@ def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept],
         with studio.lock:
             task.check()
             try:
-                for kept in edited(studio, job, plan, task):
+                for kept in edited(studio, session, job, plan, task):
                     session.keep(kept)
                     done(kept)
                     task.tell()
@@ -103,11 +112,13 @@ def begin(studio: Studio, session: Session, asked: Asked, done: Callable[[Kept],
                 raise
             finally:
                 studio.editor.preview = None
+                if session.closed:
+                    session.close()  # what was written since
 
     return Task(work, phases(job.method, len(plan.targets), job.auto_mask))
 
 
-def edited(studio: Studio, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
+def edited(studio: Studio, session: Session, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
     """Make a job's edits, one after another; the model's lock must be held."""
     editor = studio.editor
     inversion, fresh = studio.inversion(job, task.progress)
@@ -117,10 +128,11 @@ def edited(studio: Studio, job: Job, plan: Plan, task: Task) -> Iterator[Kept]:
     editor.preview = watch = Watch(editor, task, job)
     for n, (edit, _, origin) in enumerate(plan.run(job, editor, inversion, task.progress)):
         whole = edit.costing(origin) if fresh and n == 0 else edit
-        yield keeping(job, plan, n, whole, trust[n], exactness(origin), watch.path())
+        yield keeping(session, job, plan, n, whole, trust[n], exactness(origin), watch.path())
 
 
 def keeping(
+    session: Session,
     job: Job,
     plan: Plan,
     n: int,
@@ -129,10 +141,22 @@ def keeping(
     inverted: str = "",
     path: Tensor | None = None,
 ) -> Kept:
-    """Write result `n` of a job beside its source, with its settings inside."""
-    file = job.image.with_name(f"{n + 1}-{sources.slug(edit.target)}-{job.method.name}.png")
+    """Write result `n` of a job, with its settings inside.
+
+    They name source and mask as these are called where they are downloaded: beside the result.
+    """
+    name = f"{sources.slug(edit.target)}-{job.method.name}-{next(session.numbers)}"
+    file = beside(job.image, f"{name}.png")
     said = {} if trust is None else {"trust": trust}
-    images.save_png(edit.image, file, job.record("edit", file, **plan.record(n), **said))
+    record = job.record("edit", file, **plan.record(n), **said) | {"image": job.image.name}
+    inside, mask = within(job, edit), None
+    if inside is not None:
+        mask = beside(job.image, f"{name}-mask.png")
+        pictures.alpha(inside).save(mask)
+    if mask is not None and job.mask is not None:
+        shutil.copyfile(job.mask, mask)  # byte for byte, as the record tells its digest
+        record["mask"] = mask.name
+    images.save_png(edit.image, file, record)
     cut = "".join(f"Not seen by {name}: {rest[:200]!r}. " for name, rest in edit.cut.items())
     facts = {
         "sentence": (trust or {}).get("sentence", ""),
@@ -143,21 +167,21 @@ def keeping(
         "forwards": edit.forwards,
         "seconds": edit.seconds,
         "seed": job.model.seed,
+        "mask": "" if inside is None else f"{inside.mean():.0%} of the picture",
     }
-    mask = masked(job, edit, file)
     return Kept(file, job.image, job.source or "", edit.target, facts, mask, path)
 
 
-def masked(job: Job, edit: Edit, file: Path) -> Path | None:
-    """The file of an edit's mask: of the one that was given or found, or that its method found."""
-    inside: np.ndarray | None = job.plain
-    if inside is None and edit.found is not None:
-        inside = pictures.stretched(edit.found[0, 0] >= 0.5, edit.image.size)
-    if inside is None:
-        return None
-    place = file.with_name(f"{file.stem}-mask.png")
-    pictures.alpha(inside).save(place)
-    return place
+def within(job: Job, edit: Edit) -> np.ndarray | None:
+    """An edit's mask, bool: the one that was given or found, or that its method found."""
+    if job.plain is None and edit.found is not None:
+        return pictures.stretched(edit.found[0, 0] >= 0.5, edit.image.size)
+    return job.plain
+
+
+def beside(source: Path, name: str) -> Path:
+    """A file of ours that belongs to a picture, beside the picture's own folder."""
+    return source.parent.with_name(name)
 
 
 def exactness(inversion: Inversion) -> str:
@@ -167,8 +191,8 @@ def exactness(inversion: Inversion) -> str:
 
 
 def before(source: Path) -> Path:
-    """The source of a run as browsers can show it: upright, sRGB, in a PNG beside it."""
-    file = source.with_name("before.png")
+    """The source of a run as browsers can show it: upright, sRGB, in a PNG."""
+    file = beside(source, "before.png")
     if not file.is_file():
         images.load(source).save(file)
     return file
@@ -180,6 +204,7 @@ class Watch:
     def __init__(self, editor: Editor, task: Task, job: Job) -> None:
         self._editor, self._task, self._job = editor, task, job
         self._frames: list[Tensor] = []
+        self._numbers = itertools.count(1)  # a browser shows no name's second picture
         self._next = 0.0
 
     def __call__(self, x: Tensor, step: Step) -> None:
@@ -190,7 +215,7 @@ class Watch:
         if began < self._next or step.index + 1 == step.count:
             return
         assert self._job.picture is not None, "the job is open"
-        file = self._job.image.with_name(f"preview-{step.index}.png")
+        file = beside(self._job.image, f"preview-{next(self._numbers)}.png")
         self._editor.picture(x[:1], self._job.picture.size).save(file)
         self._task.preview = before(self._job.image), file
         self._task.tell()

@@ -29,7 +29,7 @@ class Example:
 def examples() -> tuple[Example, ...]:
     """All of them."""
     made = []
-    for seed, category in CHOSEN:
+    for n, (seed, category) in enumerate(CHOSEN, 1):
         edit = draw_edit(sample(seed), category, seed)
-        made.append(Example(f"toybox-{seed}.png", render(edit.source), *edit.prompts))
+        made.append(Example(f"example-{n}.png", render(edit.source), *edit.prompts))
     return tuple(made)

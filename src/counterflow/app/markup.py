@@ -93,6 +93,11 @@ def wrong(text: str) -> str:
     return f'<div class="cf-status cf-wrong" role="alert"><span>{escape(text)}</span></div>'
 
 
+def notes(text: str, warning: str) -> str:
+    """A sentence, and under it what is wrong; either may be empty."""
+    return note(text) + (wrong(warning) if warning else "")
+
+
 def about(text: str) -> str:
     """A method, in a sentence or two."""
     return f'<p class="cf-hint">{escape(text)}</p>'

@@ -7,11 +7,13 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
-from counterflow.app import editing, mask_panel, sources
+from counterflow.app import editing, markup, mask_panel, sources
 from counterflow.app.desk import MODEL, QUIET, Updates
 from counterflow.app.edit_tab import Asking
 from counterflow.app.mask_panel import EVERYWHERE, PAINTED
+from counterflow.app.session import Session
 from counterflow.app.studio import Studio
 from counterflow.app.task import Task
 from counterflow.errors import CounterflowError
@@ -30,7 +32,9 @@ class MaskEvents:
         shown = [p.group, p.shape, p.painter]
         p.how.change(self.chose, [p.how, a.picture], shown, **QUIET)
         a.picture.change(self.chose, [p.how, a.picture], shown, **QUIET)
-        p.find.click(
+        p.give.upload(self.give, [p.give, a.picture], [p.painter, a.desk.status], **QUIET)
+        a.desk.waits(p.find)
+        finding = p.find.click(
             self.find,
             [a.picture, a.source, a.targets, a.seed],
             [p.painter, a.desk.run, a.desk.cancel, a.desk.status],
@@ -39,8 +43,9 @@ class MaskEvents:
             api_visibility="private",
             **MODEL,
         )
+        a.desk.ends(finding)
 
-    def chose(self, how: str, picture: str | None) -> Updates:
+    def chose(self, request: gr.Request, how: str, picture: str | None) -> Updates:
         """A way was chosen, or another picture: what belongs to it is shown."""
         p = self.panel
         updates = {
@@ -50,9 +55,33 @@ class MaskEvents:
         if how != PAINTED or not picture:
             return updates
         try:
-            return updates | {p.painter: mask_panel.canvas(sources.read(picture).picture)}
+            ground = sources.read(picture).picture
         except CounterflowError:  # the picture's own note says why
             return updates
+        session = self.asking.desk.session(request)
+        return updates | {p.painter: self.canvas(session, ground)}
+
+    def canvas(
+        self, session: Session, picture: Image.Image, mask: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """The painter's value, as files of the session; a mask is remembered as it is."""
+        session.mask, folder = mask, session.place()
+        value = mask_panel.canvas(picture, mask)
+        files = [folder / f"{n}.png" for n in range(1 + len(value["layers"]))]
+        for file, each in zip(files, [value["background"], *value["layers"]], strict=True):
+            each.save(file)
+        return value | {"background": str(files[0]), "layers": [str(each) for each in files[1:]]}
+
+    def give(self, request: gr.Request, file: str | None, picture: str | None) -> Updates:
+        """A mask's file was given: it is put under the brush."""
+        p, status = self.panel, self.asking.desk.status
+        session = self.asking.desk.session(request)
+        try:
+            ground = sources.read(picture).picture
+            mask = self.studio.mask(session, file, ground.size)
+        except CounterflowError as error:
+            return {status: markup.wrong(str(error))}
+        return {p.painter: self.canvas(session, ground, mask), status: ""}
 
     def find(
         self,
@@ -76,7 +105,7 @@ class MaskEvents:
                     editor, target = self.studio.editor, plan.targets[0]
                     mask: np.ndarray = editor.auto_mask(inversion, target, progress=task.progress)
                     assert job.picture is not None, "it is open"
-                    found.append(mask_panel.canvas(job.picture, mask))
+                    found.append(self.canvas(session, job.picture, mask))
 
             return Task(work, [("masking", 6)])
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from counterflow import images
-from counterflow.app.components import Painter
+from counterflow.app.components import Painter, Upload
 from counterflow.edit.job import Job
 from counterflow.edit.masks import PIXELS
 from counterflow.errors import InputError
@@ -33,10 +33,11 @@ class Chosen:
     feather: int = 0
     exact: bool = False
 
-    def options(self, picture: Path) -> dict[str, Any]:
-        """The options of a `Job` whose picture lies at a path; a painted mask is written beside it.
+    def options(self, picture: Path, laid: np.ndarray | None = None) -> dict[str, Any]:
+        """The options of a `Job` whose picture lies, in a folder of its own, at a path.
 
-        InputError for a mask without paint.
+        A painted mask is written beside that folder. `laid` is a mask that was put under the brush:
+        it is taken as it is where nothing was painted since. InputError for a mask without paint.
         """
         if self.how not in (FOUND, PAINTED):
             return {}
@@ -46,19 +47,24 @@ class Chosen:
             return {"auto_mask": True, **more}
         if self.painted is None:
             raise InputError("Nothing is painted yet: paint where the picture may change.")
-        file = picture.with_name("mask.png")
-        Image.fromarray(unframed(self.painted, images.load(picture).size)).save(file)
+        size = images.load(picture).size
+        if laid is None or laid.shape != size[::-1] or (framed(laid) != self.painted).any():
+            laid = unframed(self.painted, size)
+        file = picture.parent.with_name("mask.png")
+        Image.fromarray(laid).save(file)
         return {"mask": file, **more}
 
 
 @dataclass
 class MaskPanel:
-    """The components of the panel."""
+    """The components of the panel, and the accordion that it is in."""
 
+    fold: Any
     how: Any
     group: Any
     painter: Any
     find: Any
+    give: Any
     shape: Any
     grow: Any
     feather: Any
@@ -90,8 +96,13 @@ def chosen(how: str, painted: Any, grow: Any, feather: Any, exact: bool) -> Chos
     return Chosen(how, painted, grow, feather, bool(exact))
 
 
-def build() -> MaskPanel:
-    """Draw the panel."""
+def needed(panel: MaskPanel, how: str) -> dict[Any, Any]:
+    """Updates that show the panel for a method that needs a mask, as nothing may change else."""
+    return {panel.fold: gr.update(open=True), panel.how: PAINTED if how == EVERYWHERE else how}
+
+
+def build(fold: Any) -> MaskPanel:
+    """Draw the panel in an accordion."""
     how = gr.Radio(
         [EVERYWHERE, FOUND, PAINTED],
         value=EVERYWHERE,
@@ -113,7 +124,14 @@ def build() -> MaskPanel:
             buttons=["fullscreen"],
             elem_id="cf-painter",
         )
-        find = gr.Button("Find where they differ, and paint on", size="sm", elem_id="cf-find")
+        with gr.Row():
+            find = gr.Button("Find where they differ, and paint on", size="sm", elem_id="cf-find")
+            give = Upload(
+                "Take a mask file: white where the picture may change",
+                size="sm",
+                file_types=[".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif"],
+                elem_id="cf-give-mask",
+            )
     with gr.Row(visible=False, elem_classes="cf-numbers") as shape:
         grow = gr.Number(
             0,
@@ -136,7 +154,7 @@ def build() -> MaskPanel:
         exact = gr.Checkbox(
             label="outside, keep the picture's own pixels", min_width=160, elem_id="cf-exact"
         )
-    return MaskPanel(how, group, paint, find, shape, grow, feather, exact)
+    return MaskPanel(fold, how, group, paint, find, give, shape, grow, feather, exact)
 
 
 def frame(size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -159,10 +177,18 @@ def canvas(picture: Image.Image, mask: np.ndarray | None = None) -> dict[str, An
     layers = []
     if mask is not None:
         layer = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
-        shape = Image.fromarray(mask).convert("L").resize(size, Image.Resampling.NEAREST)
-        layer.paste(Image.new("RGBA", size, PAINT), (left, top), shape)
+        layer.paste(PAINT, None, Image.fromarray(framed(mask)))
         layers.append(layer)
     return {"background": ground, "layers": layers, "composite": None}
+
+
+def framed(mask: np.ndarray) -> np.ndarray:
+    """A mask, bool `[height, width]` at its picture's size, as paint on the square."""
+    left, top, right, bottom = frame(mask.shape[::-1])
+    shape = Image.fromarray(mask).convert("L")
+    square = Image.new("L", (SIDE, SIDE))
+    square.paste(shape.resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
+    return np.asarray(square) >= 128
 
 
 def unframed(painted: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -174,4 +200,6 @@ def unframed(painted: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     mask = np.asarray(layer.crop(frame(size)).resize(size, Image.Resampling.BOX)) >= 128
     if not mask.any():
         raise InputError("Nothing is painted yet: paint where the picture may change.")
+    if mask.all():
+        raise InputError(f"All of the picture is painted: leave some out, or choose {EVERYWHERE}.")
     return mask

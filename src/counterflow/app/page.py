@@ -18,8 +18,9 @@ from counterflow.methods import registry
 
 WAITING = 16
 """Most edits that wait; who comes then is told that the queue is full."""
-SWEEP, AGE = 600, 7200
-"""Seconds between two sweeps of Gradio's files, and the age from which they are deleted."""
+SWEEP, AGE = 60, 900
+"""Seconds between two sweeps of uploads, and the age from which they are deleted: what a tab uses
+is in its session by then."""
 
 TOYBOX = (
     "The <b>toybox</b> is a small real model of the Stable Diffusion 3 architecture that comes "
@@ -44,7 +45,7 @@ def build(studio: Studio) -> Any:
             with gr.Tab("Edit", id="edit"), gr.Row():
                 with gr.Column(scale=5, min_width=320):
                     asking = edit_tab.asking(studio)
-                with gr.Column(scale=6, min_width=320):
+                with gr.Column(scale=6, min_width=320, elem_classes="cf-result"):
                     showing = edit_tab.showing(asking.desk)
             with gr.Tab("Compare methods", id="compare"):
                 comparing = CompareTab(studio, asking)
@@ -57,7 +58,7 @@ def build(studio: Studio) -> Any:
         drawing.wire(tabs)
         form = [asking.preset, asking.method, asking.about, *asking.fields.values()]
         page.load(
-            lambda: events.form(registry.method(registry.DEFAULT), registry.DEFAULT),
+            lambda: events.form(registry.method(registry.DEFAULT)),
             None,
             form,
             queue=False,
@@ -69,6 +70,7 @@ def build(studio: Studio) -> Any:
             studio.sessions.close(request.session_hash)
 
         page.unload(closed)
+    page.temp_file_sets = [page.upload_file_set]  # files of sessions are not swept by their age
     page.queue(max_size=WAITING, default_concurrency_limit=1)
     return page
 

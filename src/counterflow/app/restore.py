@@ -19,6 +19,15 @@ from counterflow.errors import InputError
 
 UNREADABLE = "The settings in this picture cannot be read; it is taken as a plain picture."
 
+OPENED = (
+    ("weights", "another file of weights"),
+    ("lora", "other LoRA adapters"),
+    ("negative", "another negative prompt"),
+    ("dtype", "another number format"),
+    ("cast", "weights of another number format"),
+)
+"""Of how the model was opened: fields of a record that decide the picture, in words."""
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -59,12 +68,13 @@ def restored(studio: Studio, session: Session, settings: dict[str, Any]) -> Rest
     file = session.sources.get(digest)
     file = file if file is not None and file.is_file() else None
     notes = ["The settings of this result are restored."]
+    notes += lacking(studio, told)
     if identity.rpartition("@")[2] != studio.editor.backbone.identity.rpartition("@")[2]:
         notes.append("It was made by another model, so this one will make another picture.")
     if told["turns"]:
         notes.append("It was the last of several turns, of which only the last is restored.")
     if masked:
-        notes.append("It was made inside a mask: give that again, too.")
+        notes.append("It was made inside a mask: take that mask's file, or paint it again.")
     if file is None:
         notes.append(
             "The picture that it was made from is not in it: drop that one, or edit this one."
@@ -72,3 +82,25 @@ def restored(studio: Studio, session: Session, settings: dict[str, Any]) -> Rest
     else:
         notes.append("The picture that it was made from is here again.")
     return Restored(job, said, target, told["seed"], masked, file, tuple(notes))
+
+
+def lacking(studio: Studio, told: dict[str, Any]) -> list[str]:
+    """A note for each recorded field that decides the picture, and for which the form has none."""
+    own = studio.choice.loading.record()
+    notes = [
+        f"It was made with {what}, which cannot be changed on this page."
+        for name, what in OPENED
+        if _named(told[name]) != _named(own.get(name))
+    ]
+    if told["noise_seed"] is not None:
+        notes.append(f"It began from noise of seed {told['noise_seed']}: the form has none of it.")
+    if told["inversion_seed"] not in (None, told["seed"]):
+        notes.append(f"Its inversion had the seed {told['inversion_seed']}: the form has one seed.")
+    return notes
+
+
+def _named(value: Any) -> Any:
+    """A recorded value, files by their names alone; None for a default."""
+    if isinstance(value, list):
+        return [_named(each) for each in value] or None
+    return (Path(value).name if isinstance(value, str) else value) or None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,13 @@ def serve(
     port: int | None,
     password: str | None,
     browser: bool,
-    block: bool = True,
-) -> Any:
-    """Load the model and serve the page at an address that `address.check` has let pass.
+    folder: Path,
+) -> None:
+    """Load the model and serve the page at an address that `check_address` has let pass.
 
-    Without `block` it goes on in the background; the page is returned, whose `close` ends it.
+    All its files are in `folder`, which is the caller's to remove.
     """
-    folder = tempfile.TemporaryDirectory(prefix="counterflow-app-")
-    os.environ["GRADIO_TEMP_DIR"] = str(Path(folder.name) / "gradio")
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     for name in ("GRADIO_ALLOWED_PATHS", "GRADIO_SHARE", "GRADIO_ROOT_PATH"):
         os.environ.pop(name, None)  # what would open the page further than the options say
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -37,17 +36,14 @@ def serve(
     from counterflow.app import page
     from counterflow.app.studio import Studio
 
-    studio = Studio(choice.load(), choice, Path(folder.name))
-    blocks = page.build(studio)
-    blocks.folder, blocks.studio = folder, studio
+    blocks = page.build(Studio(choice.load(), choice, folder))
     try:
         launch(blocks, page, host, port, password, browser)
     except OSError as error:
         raise InputError(f"no page at {host}, port {port or 'any'}: {error}") from None
-    if block:
-        print(f"The page is at {blocks.local_url} (Ctrl-C ends it).", flush=True)
-        blocks.block_thread()
-    return blocks
+    print(f"The page is at {blocks.local_url} (Ctrl-C ends it).", flush=True)
+    while blocks.is_running:  # Gradio's own waiting ends with five seconds more, if a tab is open
+        time.sleep(0.1)
 
 
 def launch(

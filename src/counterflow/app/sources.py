@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from counterflow import images
 from counterflow.errors import InputError
+from counterflow.prompts import is_text
 
 MOST_BYTES = 32 * 2**20
 """Of a file that is given to the page."""
@@ -36,9 +40,23 @@ def read(given: str | Path | None) -> Source:
     if not given:
         raise InputError("There is no picture yet: drop one, paste one, or take an example.")
     path = Path(given)
+    with _named(path):
+        return Source(images.load(path), path.name, digest(path), path)
+
+
+def read_mask(given: str | Path | None, size: tuple[int, int]) -> np.ndarray:
+    """Read a mask of a picture of a size, (width, height), by `images.load_mask`; as `read`."""
+    if not given:
+        raise InputError("There is no mask in this file.")
+    with _named(Path(given)):
+        return images.load_mask(given, size)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors name a file without its folder."""
     try:
-        picture = images.load(path)
-        return Source(picture, path.name, digest(path), path)
+        yield
     except InputError as error:
         raise InputError(str(error).replace(str(path), path.name)) from None
     except OSError:
@@ -51,8 +69,12 @@ def digest(path: Path) -> str:
 
 
 def sentence(text: str | None, what: str) -> str:
-    """A visitor's sentence; InputError for an empty one and one that is too long."""
+    """A visitor's sentence; InputError for an empty one, one too long, and one that is no text."""
     said = " ".join((text or "").split())
+    if not is_text(said):
+        raise InputError(
+            f"The {what} has half a character, which no model can read: write it anew."
+        )
     if not said:
         raise InputError(f"The {what} is empty: say in a sentence what the picture shows.")
     if len(said) > MOST_LETTERS:

@@ -8,15 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from counterflow.app.session import Sessions
+from counterflow import images
+from counterflow.app import sources
+from counterflow.app.session import Session, Sessions
 from counterflow.backbones.families import FAMILIES
 from counterflow.backbones.registry import BUNDLED
 from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
 from counterflow.edit.job import Job, ModelChoice
 from counterflow.progress import Progress
+from counterflow.trust.report import enlarged
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 SHOWN = (
@@ -28,7 +32,10 @@ SHOWN = (
 
 
 class Studio:
-    """An open model; `lock` is held by whoever works with it."""
+    """An open model; `lock` is held by whoever works with it.
+
+    `folder` is Gradio's: what lies in it is served, and what is uploaded comes to lie there.
+    """
 
     def __init__(self, editor: Editor, choice: ModelChoice, folder: Path) -> None:
         self.editor, self.choice, self.folder = editor, choice, folder
@@ -79,8 +86,33 @@ class Studio:
         """Let the last inversion go, as after work that ended in the midst of it."""
         self._latest = None
 
-    def unlike(self, picture: Image.Image) -> str:
-        """Why a picture is unfit for the model, as far as that is seen at once; else empty."""
+    def received(self, session: Session, given: str | None) -> sources.Source:
+        """A picture from a tab, read by `sources.read`; Gradio's copy of it goes with the tab."""
+        self._note(session, given)
+        return sources.read(given)
+
+    def mask(self, session: Session, given: str | None, size: tuple[int, int]) -> np.ndarray:
+        """The same for a mask of a picture of a size, (width, height): bool `[height, width]`."""
+        self._note(session, given)
+        return sources.read_mask(given, size)
+
+    def _note(self, session: Session, given: str | None) -> None:
+        if given and Path(given).parent.parent == self.folder:
+            session.uploads.add(Path(given))
+
+    def unfit(self, picture: Image.Image) -> str:
+        """What is to be feared of a picture, as far as that is seen at once; else empty."""
+        backbone = self.editor.backbone
+        worked = images.fit(picture.size, backbone.area, backbone.multiple)
+        if max(worked) > backbone.longest:
+            long = (
+                f"This model takes at most {backbone.longest} pixels a side, and this shape needs "
+                f"{max(worked)}: crop the picture."
+            )
+            return " ".join(filter(None, [self._unlike(picture), long]))
+        return " ".join(filter(None, [self._unlike(picture), enlarged(picture.size, worked)]))
+
+    def _unlike(self, picture: Image.Image) -> str:
         if not self.bundled:
             return ""
         from counterflow.toybox import judge

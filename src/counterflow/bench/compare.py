@@ -42,10 +42,12 @@ def compare(
     seed: int = 0,
     progress: Progress | None = None,
     steps: Progress | None = None,
+    exact_background: bool = False,
 ) -> Iterator[Compared]:
     """Each method's edit, as soon as it is made; an error stops only the method that has it.
 
-    Methods that invert a picture alike share the inversion. `mask` is as in `Editor.edit_batch`.
+    Methods that invert a picture alike share the inversion. `mask` and, where there is one,
+    `exact_background` are as in `Editor.edit_batch`.
     `progress` is told of each method, `steps` of each step of one.
     """
     inversions: dict[object, Inversion] = {}
@@ -57,7 +59,9 @@ def compare(
                 inversion = editor.invert(picture, source, how, steps, seed)
                 inversions[how.sharing_key] = inversion
             inversion.forget()
-            edit = editor.edit(inversion, target, how, mask=mask, seed=seed, progress=steps)
+            exact = exact_background and mask is not None
+            inside = {"mask": mask, "exact_background": exact}
+            edit = editor.edit(inversion, target, how, **inside, seed=seed, progress=steps)
         except CounterflowError as error:
             yield Compared(each.name, each.title, how, error=str(error))
         else:

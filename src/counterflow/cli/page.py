@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from counterflow.backbones.loading import Loading
+from counterflow.cli import interrupt
 from counterflow.cli.options import TOYBOX, opens_a_model
 from counterflow.errors import InputError
 
@@ -49,7 +50,9 @@ def app(
     from counterflow.app.serve import serve
     from counterflow.edit.job import ModelChoice
 
-    serve(ModelChoice(loading), host, port, password, browser)
+    interrupt.heed("SIGTERM", "SIGHUP")  # whoever stops it, nothing of a visitor is left
+    with interrupt.temporary_folder("counterflow-app-") as folder:
+        serve(ModelChoice(loading), host, port, password, browser, folder)
 
 
 def check_address(host: str, port: int | None, password: str | None) -> None:
