@@ -39,10 +39,10 @@ FEWER = {
     "generate": "--steps 2",
     "invert": "--steps 4",
     "toybox cases": "--per-category 1",
-    "toybox composed": "--count 1",
+    "toybox composed": "--count 1 --model {tiny}",
     "toybox gallery": "--set steps=1 --model {tiny}",
-    "toybox obey": "--count 1 --steps 2",
-    "vital-blocks": "--prompts 1 --steps 1",
+    "toybox obey": "--count 1 --steps 2 --model {tiny}",
+    "vital-blocks": "--prompts 1 --steps 1 --model {tiny}",
 }
 """By command, options that are added so that it takes a second or two: a later one overrides.
 
