@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,13 +47,19 @@ methods._listed = converted
 """
 
 
+def heard() -> None:
+    """Of a process that is begun: `nohup` lets all that it starts ignore a hang-up."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def interrupted(
     before: str, *args: str | Path, number: int = signal.SIGINT
 ) -> tuple[int | None, str, float]:
     """Exit code, stderr and seconds from a signal on, given when it prints that it is at work."""
     script = f"{before}\nfrom counterflow.cli import main\nmain()"
     command = [sys.executable, "-c", script, *map(str, args)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heard}
+    with subprocess.Popen(command, **pipes) as process:
         try:
             assert process.stdout is not None and process.stderr is not None
             assert process.stdout.readline() == b"at work\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,8 @@ class Editing(EditWorker):
 
     made = 0
 
-    def _invert(self, item: Any) -> Any:
-        return item
+    def _inverted(self, entry: Entry) -> Any:
+        return entry.item
 
     def _edit(self, entry: Entry, inversion: Any, first: bool) -> Receipt:
         self.made += 1
@@ -145,7 +146,8 @@ def test_pictures_on_another_disk(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         if os.stat(other).st_dev == folder.parent.stat().st_dev:
             pytest.skip("the same disk")
-        folder.mkdir()
+        batch(folder, sources(folder, 1))
+        shutil.rmtree(folder / "pictures")
         (folder / "pictures").symlink_to(other)
         with pytest.raises(InputError, match="another disk"):
             batch(folder, sources(folder, 3))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from counterflow.batch.items import Rank
+if TYPE_CHECKING:
+    from counterflow.batch.items import Rank
 
 PATIENCE = timedelta(seconds=20)
 
