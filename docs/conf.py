@@ -31,6 +31,8 @@ apidoc_modules = [
         "automodule_options": {"members", "show-inheritance", "ignore-module-all"},
     }
 ]
+# A name in an annotation is looked for by its last word, which a field may have, too (`bytes`).
+suppress_warnings = ["ref.python"]
 autodoc_member_order = "bysource"
 autodoc_default_options = {"ignore-module-all": True}  # what a room shows of another is told there
 default_role = "code"
