@@ -133,28 +133,23 @@ def build(fold: Any) -> MaskPanel:
                 elem_id="cf-give-mask",
             )
     with gr.Row(visible=False, elem_classes="cf-numbers") as shape:
-        grow = gr.Number(
-            0,
-            label="grow, pixels",
-            precision=0,
-            minimum=0,
-            maximum=1000,
-            min_width=110,
-            elem_id="cf-grow",
-        )
-        feather = gr.Number(
-            0,
-            label="feather, pixels",
-            precision=0,
-            minimum=0,
-            maximum=1000,
-            min_width=110,
-            elem_id="cf-feather",
-        )
+        grow, feather = _pixels("grow"), _pixels("feather")
         exact = gr.Checkbox(
             label="outside, keep the picture's own pixels", min_width=160, elem_id="cf-exact"
         )
     return MaskPanel(fold, how, group, paint, find, give, shape, grow, feather, exact)
+
+
+def _pixels(name: str) -> Any:
+    return gr.Number(
+        0,
+        label=f"{name}, pixels",
+        precision=0,
+        minimum=0,
+        maximum=1000,
+        min_width=110,
+        elem_id=f"cf-{name}",
+    )
 
 
 def frame(size: tuple[int, int]) -> tuple[int, int, int, int]:
