@@ -20,7 +20,8 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 """Events that answer at once, whoever works with the model."""
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """Events that work with the model: one at a time, in the order of their clicks."""
-REFUSED = "This was not done: the message in the corner says why."
+REFUSED = markup.wrong("This was not done: the message in the corner says why.")
+CANCELLED = markup.note("Cancelled.")
 
 
 class Desk:
@@ -41,37 +42,55 @@ class Desk:
 
     def wire(self, work: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
         """Connect the buttons; `work` is a generator of updates that follows a task."""
-        mine = [self.run, self.cancel, self.status]
-        self.waits(self.run)
-        running = self.run.click(
+        self.begins(
+            self.run, work, inputs, outputs, api_name=self.name, api_visibility="undocumented"
+        )
+        self._by_browser(
+            self.cancel.click, f"({self._cancelled} = true, {self._at_rest(CANCELLED)})"
+        )
+        self.cancel.click(self.stop, None, None, **QUIET)
+
+    def begins(
+        self,
+        button: Any,
+        work: Callable[..., Any],
+        inputs: list[Any],
+        outputs: list[Any],
+        **options: Any,
+    ) -> None:
+        """Let a button begin some work with the model, which Cancel ends while it waits or runs.
+
+        From the click on the browser tells that it waits, by itself: an answer of ours could come
+        after the work's own. Gradio calls both what is cancelled and what was not let in a failure,
+        so the browser keeps whether Cancel was pressed.
+        """
+        waiting = [gr.update(interactive=False), gr.update(interactive=True)]
+        shown = json.dumps([*waiting, markup.note("Waiting…")])
+        self._by_browser(button.click, f"({self._cancelled} = false, {shown})")
+        event = button.click(
             work,
             inputs,
             [self.run, self.cancel, self.status, *outputs],
-            api_name=self.name,
-            api_visibility="undocumented",
-            show_progress="minimal",
-            show_progress_on=self.status,
+            show_progress="hidden",  # the line tells it
+            **options,
             **MODEL,
         )
-        self.cancel.click(self.stop, None, mine, **QUIET)
-        self.ends(running)
-
-    def waits(self, button: Any) -> None:
-        """From its click on it is told that a button's work waits, and that can be cancelled.
-
-        The browser does it by itself: no answer of ours could come late, after the work's own.
-        """
-        waiting = [gr.update(interactive=False), gr.update(interactive=True)]
-        self._instead(button.click, [*waiting, markup.note("Waiting…")])
-
-    def ends(self, event: Any) -> None:
-        """Let Cancel end an event that waits or runs; one that was not let in says so."""
         self.cancel.click(None, cancels=[event])
-        self._instead(event.failure, list(self.rest(markup.wrong(REFUSED)).values()))
+        cancelled, refused = self._at_rest(CANCELLED), self._at_rest(REFUSED)
+        self._by_browser(event.failure, f"{self._cancelled} ? {cancelled} : {refused}")
 
-    def _instead(self, when: Callable[..., Any], shown: list[Any]) -> None:
-        mine = [self.run, self.cancel, self.status]
-        when(None, None, mine, js=f"() => {json.dumps(shown)}", **QUIET)
+    @property
+    def _cancelled(self) -> str:
+        """The browser's variable that says whether Cancel was pressed since the work began."""
+        return f'globalThis["cf-{self.name}-cancelled"]'
+
+    def _at_rest(self, said: str) -> str:
+        """A script's expression for `rest`."""
+        return json.dumps(list(self.rest(said).values()))
+
+    def _by_browser(self, when: Callable[..., Any], shown: str) -> None:
+        """Set the buttons and the line to what a script's expression gives."""
+        when(None, None, [self.run, self.cancel, self.status], js=f"() => {shown}", **QUIET)
 
     def follow(
         self,
@@ -99,19 +118,18 @@ class Desk:
             yield shown
         session.task = None
         said = markup.wrong(task.error) if task.error else ""
-        yield shown | self.rest(markup.note("Cancelled.") if task.stopped else said)
+        yield shown | self.rest(CANCELLED if task.stopped else said)
 
     def rest(self, status: str) -> Updates:
         """Updates for when nothing is at work."""
         idle = {self.run: gr.update(interactive=True), self.cancel: gr.update(interactive=False)}
         return idle | {self.status: status}
 
-    def stop(self, request: gr.Request) -> Updates:
-        """Stop what this tab has running or waiting."""
+    def stop(self, request: gr.Request) -> None:
+        """Stop what this tab has running."""
         task = self.session(request).task
         if task is not None:
             task.stop()
-        return self.rest(markup.note("Cancelled."))
 
     def session(self, request: gr.Request) -> Session:
         """The visitor's tab."""

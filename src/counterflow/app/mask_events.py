@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from counterflow.app import editing, markup, mask_panel, sources
-from counterflow.app.desk import MODEL, QUIET, Updates
+from counterflow.app.desk import QUIET, Updates
 from counterflow.app.edit_tab import Asking
 from counterflow.app.mask_panel import EVERYWHERE, PAINTED
 from counterflow.app.session import Session
@@ -33,17 +33,8 @@ class MaskEvents:
         p.how.change(self.chose, [p.how, a.picture], shown, **QUIET)
         a.picture.change(self.chose, [p.how, a.picture], shown, **QUIET)
         p.give.upload(self.give, [p.give, a.picture], [p.painter, a.desk.status], **QUIET)
-        a.desk.waits(p.find)
-        finding = p.find.click(
-            self.find,
-            [a.picture, a.source, a.targets, a.seed],
-            [p.painter, a.desk.run, a.desk.cancel, a.desk.status],
-            show_progress="minimal",
-            show_progress_on=a.desk.status,
-            api_visibility="private",
-            **MODEL,
-        )
-        a.desk.ends(finding)
+        asked = [a.picture, a.source, a.targets, a.seed]
+        a.desk.begins(p.find, self.find, asked, [p.painter], api_visibility="private")
 
     def chose(self, request: gr.Request, how: str, picture: str | None) -> Updates:
         """A way was chosen, or another picture: what belongs to it is shown."""
