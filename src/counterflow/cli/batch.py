@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from counterflow.backbones.loading import Loading
 from counterflow.cli import show
-from counterflow.cli.named import named
+from counterflow.cli.named import NamedLora, NamedModel, NamedWeights, named
 from counterflow.cli.options import TOYBOX, Json, MethodName, Seed, Set, opens_a_model, settings
 from counterflow.cli.ranks import finishes_last
 from counterflow.cli.workers import Address, EngineName, Workers, chosen
@@ -193,18 +193,9 @@ def verify(folder: Folder, store: Named = None, json: Json = False) -> None:
 @app.command()
 def retry(
     folder: Folder,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="The model, where it is not a bundled one: only what you name is opened."
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="The file of its transformer's weights, if there was one.")
-    ] = None,
-    lora: Annotated[
-        list[str] | None, typer.Option(help="Its LoRA, FILE or FILE=0.8; may be repeated.")
-    ] = None,
+    model: NamedModel = None,
+    weights: NamedWeights = None,
+    lora: NamedLora = None,
     store: Named = None,
     engine: EngineName = None,
     workers: Workers = None,

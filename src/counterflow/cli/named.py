@@ -6,10 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
+from typing import Annotated
+
+import typer
 
 from counterflow.backbones.loading import Loading
 from counterflow.backbones.registry import BUNDLED
 from counterflow.errors import InputError
+
+NamedModel = Annotated[
+    str | None,
+    typer.Option(help="The model, where it is not a bundled one: only what you name is opened."),
+]
+NamedWeights = Annotated[
+    str | None, typer.Option(help="The file of its transformer's weights, if there was one.")
+]
+NamedLora = Annotated[
+    list[str] | None, typer.Option(help="Its LoRA, FILE or FILE=0.8; may be repeated.")
+]
 
 
 def named(

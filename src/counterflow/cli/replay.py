@@ -11,7 +11,7 @@ import typer
 
 from counterflow.backbones.loading import Loading
 from counterflow.cli import show, streams
-from counterflow.cli.named import named
+from counterflow.cli.named import NamedLora, NamedModel, NamedWeights, named
 from counterflow.cli.options import TOYBOX, Json, Output, Quality, opens_a_model
 from counterflow.cli.outputs import check_distinct, check_output, check_picture
 from counterflow.errors import InputError
@@ -88,18 +88,9 @@ def replay(
         Path | None, typer.Option("--image", help="The source picture, if it has moved.")
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="The mask, if it has moved.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="The model, where it is not a bundled one: only what you name is opened."
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="The file of its transformer's weights, if there was one.")
-    ] = None,
-    lora: Annotated[
-        list[str] | None, typer.Option(help="Its LoRA, FILE or FILE=0.8; may be repeated.")
-    ] = None,
+    model: NamedModel = None,
+    weights: NamedWeights = None,
+    lora: NamedLora = None,
     device: Annotated[str | None, typer.Option(help="Default: the recorded device.")] = None,
     json: Json = False,
 ) -> None:
