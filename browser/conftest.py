@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from serving import serving
-from tiny.sd3 import sd3 as tiny_pipeline
+from tiny.sd3 import saved
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SHOTS = Path(__file__).parents[1] / "out" / "screenshots"
@@ -47,9 +47,7 @@ def served(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny random pipeline as a folder."""
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tiny_pipeline().save_pretrained(folder)
-    return str(folder)
+    return saved(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from counterflow.edit.editor import Editor
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
 from tiny import TINY
+from tiny.sd3 import saved
 from tiny.sd3 import sd3 as tiny_pipeline
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -68,9 +69,7 @@ def one(tiny: Any) -> Editor:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny random pipeline as a folder."""
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tiny_pipeline().save_pretrained(folder)
-    return str(folder)
+    return saved(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from counterflow.toybox.captions import caption
 from counterflow.toybox.edits import SceneEdit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
+from tools import by_pipeline
 
 SCENE = sample(21).but(kind="cat", color="orange", background="grass", hat="none")
 
@@ -82,19 +83,9 @@ def test_it_draws_what_it_is_told(editor: Editor) -> None:
 @pytest.mark.parametrize("size", [(128, 128), (96, 128)])
 def test_our_loop_is_the_pipelines(editor: Editor, guidance: float, size: tuple[int, int]) -> None:
     """With no control, from the same noise, to 1e-4 in latents."""
-    pipeline: Any = editor.backbone.pipeline  # type: ignore[attr-defined]
-    prompt = "a happy red cat standing on the grass"
-    theirs = pipeline(
-        prompt,
-        num_inference_steps=5,
-        guidance_scale=guidance,
-        width=size[0],
-        height=size[1],
-        generator=torch.Generator().manual_seed(4),
-        output_type="latent",
-        max_sequence_length=editor.backbone.length,  # type: ignore[attr-defined]
-    ).images
-    _, ours = editor.generate(prompt, 5, guidance, 4, size)
+    asked = "a happy red cat standing on the grass", 5, guidance, 4, size
+    theirs = by_pipeline(editor, *asked)
+    _, ours = editor.generate(*asked)
     assert (ours[-1] - theirs).abs().max() < 1e-4
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from diffusers import DiffusionPipeline, FluxPipeline
 
 from counterflow.backbones.registry import BUNDLED, bundled_folder
@@ -20,6 +19,7 @@ from counterflow.toybox.captions import caption
 from counterflow.toybox.edits import SceneEdit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
+from tools import by_pipeline
 
 FOLDER = bundled_folder("toybox-flux")
 SCENE = sample(21).but(kind="cat", color="orange", background="grass", hat="none")
@@ -53,19 +53,10 @@ def test_its_making_is_on_record() -> None:
 def test_our_loop_is_the_pipelines(editor: Editor, guidance: float, size: tuple[int, int]) -> None:
     """With no control, from the same noise, to 1e-4 in latents; guidance is told, not computed."""
     pipeline: Any = editor.backbone.pipeline  # type: ignore[attr-defined]
-    prompt = "a happy red cat standing on the grass"
-    packed = pipeline(
-        prompt,
-        num_inference_steps=5,
-        guidance_scale=guidance,
-        width=size[0],
-        height=size[1],
-        generator=torch.Generator().manual_seed(4),
-        output_type="latent",
-        max_sequence_length=editor.backbone.length,  # type: ignore[attr-defined]
-    ).images
+    asked = "a happy red cat standing on the grass", 5, guidance, 4, size
+    packed = by_pipeline(editor, *asked)
     theirs = pipeline._unpack_latents(packed, size[1], size[0], pipeline.vae_scale_factor)
-    _, ours = editor.generate(prompt, 5, guidance, 4, size)
+    _, ours = editor.generate(*asked)
     assert (ours[-1] - theirs).abs().max() < 1e-4
 
 

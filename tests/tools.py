@@ -45,6 +45,23 @@ def inverted(editor: Editor, steps: int = 6, iterations: int = 1, **options: Any
     return editor.invert(render(SCENE), SOURCE, steps=steps, iterations=iterations, **options)
 
 
+def by_pipeline(
+    editor: Editor, prompt: str, steps: int, guidance: float, seed: int, size: tuple[int, int]
+) -> Any:
+    """The latents that a bundled model's own pipeline ends with, as that gives them."""
+    pipeline: Any = editor.backbone.pipeline  # type: ignore[attr-defined]
+    return pipeline(
+        prompt,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        width=size[0],
+        height=size[1],
+        generator=torch.Generator().manual_seed(seed),
+        output_type="latent",
+        max_sequence_length=editor.backbone.length,  # type: ignore[attr-defined]
+    ).images
+
+
 def running(
     editor: Editor, inversion: Inversion, how: Method, targets: Sequence[str] = (), **options: Any
 ) -> MethodRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,6 +52,12 @@ def sd3(dual_attention: bool = False, shift: float = 1.0) -> Any:
             tokenizer_3=third,
         )
     )
+
+
+def saved(folder: Path) -> str:
+    """That pipeline, written to a folder."""
+    sd3().save_pretrained(folder)
+    return str(folder)
 
 
 def sd3_own(
