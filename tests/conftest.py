@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from tiny.sd3 import sd3 as tiny_pipeline
 logging.getLogger("transformers").setLevel(logging.ERROR)
 settings.register_profile("no deadline", deadline=None)  # seconds here are noise
 settings.load_profile("no deadline")
-# A shell that starts the tests in the background lets them, and all they start, ignore Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conftest import tiny_pipeline
 from counterflow.backbones.sd3 import SD3
 from counterflow.controls.align import text_map
 from counterflow.controls.attention import AttentionControl
@@ -26,6 +25,7 @@ from counterflow.methods.registry import method
 from counterflow.toybox.captions import caption
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
+from tiny.sd3 import sd3 as tiny_pipeline
 from tools import (
     LONG,
     SCENE,
