@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from counterflow.batch.executors.base import ATTEMPTS, Executor, Place, WorkersLost
 from counterflow.batch.executors.inline import Inline
@@ -132,6 +133,23 @@ def test_an_error_of_another_library_as_a_worker_is_made(executor: Executor) -> 
 
 def lambdas(place: Place) -> Callable[[int], Any]:
     return lambda n: (lambda: n) if n == 1 else n
+
+
+def test_the_threads_of_this_process_are_given_back() -> None:
+    """What a worker here settles is of its run alone, also of one that is left halfway."""
+    here = torch.get_num_threads()
+
+    def settled(place: Place) -> Callable[[int], int]:
+        place.settle()
+        return lambda n: torch.get_num_threads()
+
+    inline = Inline(Place(threads=here + 1))
+    assert [each.result for each in inline.run(settled, range(2))] == [here + 1] * 2
+    assert torch.get_num_threads() == here
+    running = inline.run(settled, range(2))
+    assert next(running).result == here + 1
+    running.close()
+    assert torch.get_num_threads() == here
 
 
 def test_a_result_that_cannot_be_sent() -> None:
