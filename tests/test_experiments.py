@@ -25,11 +25,11 @@ CASES = sets.read(sets.TOYPIE)
 def answers(name: str, figures: Callable[[str, sets.Case, int], Figures]) -> Answers:
     """Made-up figures of every label and case of an experiment."""
     experiment = EXPERIMENTS[name]
-    chosen = experiment.choose(CASES, 24)
+    chosen, labels = experiment.choose(CASES, 24), [*experiment.conditions(20)]
     found = {
         (case.name, label): figures(label, case, n)
         for n, case in enumerate(chosen)
-        for label in experiment.conditions(20)
+        for label in labels
     }
     return Answers(chosen, found, 20)
 

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -88,6 +89,7 @@ ROOMS["plugins"] = BELOW_TOP
 HEAVY = {"torch", "diffusers", "transformers", "gradio", "ray", "matplotlib", "jinja2"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     """The package's modules by their name within it, "" being the package itself."""
     found = {}

@@ -124,7 +124,8 @@ def test_psnr_and_mse_against_two_libraries(a: np.ndarray, b: np.ndarray) -> Non
         return
     assert psnr(a, b) == pytest.approx(peak_signal_noise_ratio(a, b, data_range=255))
     theirs = torch_psnr(torch.tensor(a).double(), torch.tensor(b).double(), data_range=255.0)
-    assert psnr(a, b) == pytest.approx(theirs.item(), rel=1e-4)
+    # torchmetrics takes the logarithm in single precision: of 0 dB no share is meant.
+    assert psnr(a, b) == pytest.approx(theirs.item(), rel=1e-4, abs=1e-5)
 
 
 @quick

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from counterflow.errors import InputError
@@ -48,11 +49,7 @@ class Settings:
     @classmethod
     def declared(cls) -> list[Declared]:
         """Every setting, in order."""
-        return [
-            Declared(f.name, f.default, f.metadata["kind"], f.metadata["help"])
-            for f in dataclasses.fields(cls)
-            if "kind" in f.metadata
-        ]
+        return list(_declared(dataclasses.fields(cls)))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -86,3 +83,12 @@ class Settings:
             raise InputError(
                 f"{what} has no setting {', '.join(unknown)}; it has {', '.join(names_declared)}"
             )
+
+
+@cache
+def _declared(fields: tuple[dataclasses.Field[Any], ...]) -> tuple[Declared, ...]:
+    return tuple(
+        Declared(f.name, f.default, f.metadata["kind"], f.metadata["help"])
+        for f in fields
+        if "kind" in f.metadata
+    )

@@ -91,8 +91,9 @@ def _pairs(
     experiment: Experiment, cases: Sequence[Case], sample: Sample
 ) -> Iterator[tuple[Case, str, Condition]]:
     """Each case with each label and its condition."""
+    conditions = experiment.conditions(sample.steps)
     for case in experiment.choose(cases, sample.count):
-        for label, condition in experiment.conditions(sample.steps).items():
+        for label, condition in conditions.items():
             yield case, label, condition
 
 
