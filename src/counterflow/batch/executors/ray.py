@@ -13,8 +13,10 @@ import os
 import pickle
 import secrets
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,12 +86,13 @@ class RayData:
             # What is missing after the first pass was beside, or is, a task that kills its actor.
             for size in (ROWS, 1):
                 retired = None
-                for identity, answer in self._stream(ray, make, left, size):
-                    if isinstance(answer, Retired):
-                        retired = answer
-                    elif identity in left:
-                        del left[identity]
-                        yield answer
+                with contextlib.closing(self._stream(ray, make, left, size)) as stream:
+                    for identity, answer in stream:
+                        if isinstance(answer, Retired):
+                            retired = answer
+                        elif identity in left:
+                            del left[identity]
+                            yield answer
             if retired is not None:
                 raise WorkersLost(str(retired))
         for task in left.values():
@@ -97,7 +100,7 @@ class RayData:
 
     def _stream(
         self, ray: Any, make: Maker[Task, Result], left: dict[str, Task], size: int
-    ) -> Iterator[tuple[str, Finished[Task, Result] | Retired]]:
+    ) -> Generator[tuple[str, Finished[Task, Result] | Retired], None, None]:
         """A pass over what is left; Retired for a task whose place can make no worker any more."""
         if not left:
             return
@@ -119,11 +122,12 @@ class RayData:
             max_task_retries=ATTEMPTS - 1,
         )
         try:
-            for row in results.iter_rows():
-                answer = pickle.loads(row["result"])
-                if isinstance(answer, Exception) and not isinstance(answer, Retired):
-                    raise answer
-                yield row["id"], answer
+            with contextlib.closing(iter(results.iter_rows())) as answers:
+                for row in answers:
+                    answer = pickle.loads(row["result"])
+                    if isinstance(answer, Exception) and not isinstance(answer, Retired):
+                        raise answer
+                    yield row["id"], answer
         except ray.exceptions.RayError as error:
             raise WorkersLost(
                 f"Ray's cluster has gone ({one_line(error):.200}): start it and run this again"
@@ -183,8 +187,21 @@ def _cluster(ray: Any, address: str | None, workers: int) -> Iterator[None]:
     context.enable_progress_bars = False
     context.max_consecutive_actor_init_deaths = -1  # `Births` counts them
     context.max_errored_blocks = -1  # a block that is lost is asked for again, row by row
+    threads = threading.enumerate()
     with guarded(before) if address is None else contextlib.nullcontext():
         try:
             yield
         finally:
+            _ended(threads)
             ray.shutdown()
+
+
+def _ended(before: Collection[threading.Thread]) -> None:
+    """Wait half a second for Ray Data's threads, which end by themselves once its rows are closed.
+
+    Ray ends a process in which one of them asks for a row after the shutdown, without a word.
+    """
+    end = time.monotonic() + 0.5
+    for thread in threading.enumerate():
+        if thread not in before:
+            thread.join(max(0.0, end - time.monotonic()))
