@@ -72,7 +72,7 @@ def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     from counterflow.batch.executors.ray import RayData
 
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{TESTS.parent / 'src'}")
-    return RayData(2, 1)
+    return RayData(1 if request.param == "ray, one worker" else 2, 1)
 
 
 @pytest.mark.fault("3")
@@ -87,6 +87,7 @@ def test_every_task_once(executor: Executor) -> None:
     assert list(executor.run(squares, [])) == []
 
 
+@pytest.mark.parametrize("executor", ["inline", "processes", "ray, one worker"], indirect=True)
 def test_a_model_that_cannot_be_loaded(executor: Executor) -> None:
     """The run ends with the error itself."""
     with pytest.raises(ModelError, match="no such model"):
@@ -106,7 +107,7 @@ def test_workers_that_die(executor: Executor, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("F30")
-@pytest.mark.parametrize("executor", ["processes", "ray"], indirect=True)
+@pytest.mark.parametrize("executor", ["processes", "ray, one worker"], indirect=True)
 def test_workers_that_cannot_start(executor: Executor) -> None:
     """They are not started for ever."""
     with pytest.raises(WorkersLost, match="workers die as they start"):
@@ -125,6 +126,7 @@ def odd(place: Place) -> Callable[[int], int]:
     raise Odd(reason="gone")
 
 
+@pytest.mark.parametrize("executor", ["inline", "processes", "ray, one worker"], indirect=True)
 def test_an_error_of_another_library_as_a_worker_is_made(executor: Executor) -> None:
     """The run ends with its reason, whatever class it is of."""
     with pytest.raises(WorkersLost, match=r"cannot be made: Odd: no such repository$"):

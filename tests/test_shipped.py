@@ -167,7 +167,7 @@ def test_the_text_control_lets_edit(editor: Editor) -> None:
     """At ratio 1.0 edits succeed nearly as often as without it, and the other fields are kept."""
     engine = Engine(editor, judge.load())
     free, held = (
-        condition("ftedit", steps=6, iterations=1, text_ratio=ratio) for ratio in (0.0, 1.0)
+        condition("ftedit", steps=4, iterations=1, text_ratio=ratio) for ratio in (0.0, 1.0)
     )
     made = [
         outcome

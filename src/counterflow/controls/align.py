@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Literal, get_args
@@ -62,7 +63,8 @@ def align(
         tail = min(tail, n - head, m - head)
     else:
         head = min(head, n - tail, m - tail)
-    middle = _align_rest(source[head : n - tail], target[head : m - tail], match, mismatch, gap)
+    rest = tuple(source[head : n - tail]), tuple(target[head : m - tail])
+    middle = _align_rest(*rest, match, mismatch, gap)
     kept = [None if i is None else head + i for i in middle]
     return [*range(head), *kept, *range(n - tail, n)]
 
@@ -74,9 +76,10 @@ def _shared(source: Sequence[Hashable], target: Sequence[Hashable]) -> int:
     return next(differ, min(len(source), len(target)))
 
 
+@lru_cache(maxsize=1024)
 def _align_rest(
-    source: Sequence[Hashable], target: Sequence[Hashable], match: int, mismatch: int, gap: int
-) -> list[int | None]:
+    source: tuple[Hashable, ...], target: tuple[Hashable, ...], match: int, mismatch: int, gap: int
+) -> tuple[int | None, ...]:
     """Rules 2 and 3 of `align`; the beginning and the end count as matches beside the rest.
 
     `best[joined][i][j]` is the value of aligning `source[i:]` with `target[j:]` when a match came
@@ -111,7 +114,7 @@ def _align_rest(
         _, i, j, joined = max(moves(i, j, joined), key=itemgetter(0))  # the first of the best
         if joined:
             partners[j - 1] = i - 1
-    return partners
+    return tuple(partners)
 
 
 def token_map(
