@@ -241,6 +241,32 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.fault("F4")
+def test_a_process_that_watches_nothing_ends_with_its_parent(tmp_path: Path) -> None:
+    """A worker is under watch before it has imported anything."""
+    program = (
+        "import subprocess, time\nfrom counterflow.batch.executors.guard import watching\n"
+        "with watching() as watch:\n"
+        "    child = subprocess.Popen(['sleep', '60'])\n"
+        "    watch(child.pid)\n"
+        "    print(child.pid, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent / "src")}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert alive(child)
+    parent.kill()
+    parent.wait(5)
+    end = time.monotonic() + 5
+    while alive(child):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> None:
     """Neither where the parent is killed nor where it is interrupted."""

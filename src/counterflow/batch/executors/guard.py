@@ -1,6 +1,7 @@
-"""Ends the helpers of a cluster with the process that started it, however that ends.
+"""Ends workers, or the helpers of a cluster, with the process that started it, however that ends.
 
-Ray's own agents wait for ever where driver, node and control store are killed at once.
+Workers watch their parent too, but not before they have imported what they need for it; Ray's own
+agents wait for ever where driver, node and control store are killed at once.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 WATCH = """
@@ -26,21 +27,35 @@ for pid, when in born:
 
 
 @contextlib.contextmanager
-def guarded(before: Collection[int]) -> Iterator[None]:
-    """No process below this one outlives it, of those that are there now and were not `before`."""
+def watching() -> Iterator[Callable[[int], None]]:
+    """A function that puts a process under watch: it is killed as soon as this one has ended."""
     command = [sys.executable, "-S", "-c", WATCH]
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    assert watcher.stdin is not None
-    pids = [pid for pid in below(os.getpid()) if pid not in (*before, watcher.pid)]
-    lines = (f"{pid} {when}\n" for pid in pids if (when := _born(pid)))
-    watcher.stdin.write("".join(lines).encode())
-    watcher.stdin.flush()
+    told = watcher.stdin
+    assert told is not None
+
+    def watch(pid: int) -> None:
+        if when := _born(pid):
+            with contextlib.suppress(OSError):
+                told.write(f"{pid} {when}\n".encode())
+                told.flush()
+
     try:
-        yield
+        yield watch
     finally:
         with contextlib.suppress(OSError):
-            watcher.stdin.close()
+            told.close()
         watcher.wait()
+
+
+@contextlib.contextmanager
+def guarded(before: Collection[int]) -> Iterator[None]:
+    """No process below this one outlives it, of those that are there now and were not `before`."""
+    pids = [pid for pid in below(os.getpid()) if pid not in before]
+    with watching() as watch:
+        for pid in pids:
+            watch(pid)
+        yield
 
 
 def _born(pid: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
@@ -29,6 +29,7 @@ from counterflow.batch.executors.base import (
     died,
     one_line,
 )
+from counterflow.batch.executors.guard import watching
 from counterflow.batch.executors.schedule import Schedule
 from counterflow.errors import CounterflowError
 
@@ -62,25 +63,28 @@ class Processes:
     ) -> Generator[Finished[Task, Result], None, None]:
         """As `Executor.run`."""
         schedule = Schedule(tasks, self.workers)
-        try:
-            while schedule.busy:
-                self._hand_out(make, schedule)
-                for place in self._heard():
-                    member = self._crew[place]
-                    answer = self._answer(place)
-                    if answer is None:
-                        given_up = schedule.lost(place, member.end)
-                        if given_up is not None:
-                            yield died(given_up, member.end)
-                    elif isinstance(answer, Finished):
-                        schedule.finished(place)
-                        yield answer
-                    else:
-                        schedule.made(place)
-        finally:
-            self._stop()
+        with watching() as watch:
+            try:
+                while schedule.busy:
+                    self._hand_out(make, schedule, watch)
+                    for place in self._heard():
+                        member = self._crew[place]
+                        answer = self._answer(place)
+                        if answer is None:
+                            given_up = schedule.lost(place, member.end)
+                            if given_up is not None:
+                                yield died(given_up, member.end)
+                        elif isinstance(answer, Finished):
+                            schedule.finished(place)
+                            yield answer
+                        else:
+                            schedule.made(place)
+            finally:
+                self._stop()
 
-    def _hand_out(self, make: Maker[Task, Result], schedule: Schedule[Task]) -> None:
+    def _hand_out(
+        self, make: Maker[Task, Result], schedule: Schedule[Task], watch: Callable[[int], None]
+    ) -> None:
         """Give every idle worker a task, and start processes where more are needed.
 
         A task is sent when its worker waits for it: sending a large one earlier would wait for the
@@ -93,7 +97,7 @@ class Processes:
                     member.pipe.send(task)
         for place in range(self.workers):
             if schedule.start(place):
-                self._crew[place] = _start(make, Place(place, self.threads))
+                self._crew[place] = _start(make, Place(place, self.threads), watch)
 
     def _heard(self) -> list[int]:
         """The places that have answered or died."""
@@ -125,11 +129,13 @@ class Processes:
         self._crew.clear()
 
 
-def _start(make: Maker[Any, Any], place: Place) -> Member:
+def _start(make: Maker[Any, Any], place: Place, watch: Callable[[int], None]) -> Member:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, place), daemon=True)
     process.start()
+    assert process.pid is not None
+    watch(process.pid)
     theirs.close()  # so that the process's end is the pipe's end
     with suppress(OSError):  # it has died already, which is told by the pipe
         ours.send(make)
