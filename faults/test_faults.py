@@ -28,7 +28,7 @@ from counterflow.batch.work import Edits, EditWorker, Entry
 from counterflow.bench.sets import toypie
 from counterflow.methods.registry import method
 from counterflow.toybox.render import render
-from kills import PATHS, alive, descendants, digests, harass, kill, start
+from kills import PATHS, descendants, digests, ended, harass, kill, start
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "200"))
 ITEMS = int(os.environ.get("FAULT_ITEMS", "10000"))
@@ -71,10 +71,7 @@ def test_a_ray_node_is_killed(process: str, tmp_path: Path) -> None:
     below = descendants(parent.pid)
     kill(_named(below, process) or parent.pid)
     assert parent.wait(240) != 0 and len(list((killed / "pictures").iterdir())) < 600
-    end = time.monotonic() + 5
-    while left := [pid for pid in below if alive(pid)]:
-        assert time.monotonic() < end, f"{left} outlived their parent"
-        time.sleep(0.05)
+    ended(below)
     assert start(killed, 600, "processes").wait() == 0
     assert digests(killed) == digests(calm)
 

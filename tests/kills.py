@@ -54,6 +54,14 @@ def alive(pid: int) -> bool:
     return state.rpartition(")")[2].split()[0] != "Z"
 
 
+def ended(pids: list[int]) -> None:
+    """Wait for processes to end; AssertionError where one of them outlives its parent."""
+    end = time.monotonic() + OUTLIVES
+    while left := [pid for pid in pids if alive(pid)]:
+        assert time.monotonic() < end, f"{left} outlived their parent"
+        time.sleep(0.02)
+
+
 def kill(pid: int) -> None:
     """SIGKILL, where the process is still there."""
     with contextlib.suppress(ProcessLookupError):
@@ -85,10 +93,7 @@ def harass(folder: Path, count: int, engine: str, rounds: int, seed: int) -> int
         killed += parent.poll() is None
         kill(parent.pid)
         parent.wait()
-        end = time.monotonic() + OUTLIVES
-        while left := [pid for pid in below if alive(pid)]:
-            assert time.monotonic() < end, f"{left} outlived their parent"
-            time.sleep(0.02)
+        ended(below)
     return killed
 
 

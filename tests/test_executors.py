@@ -20,6 +20,7 @@ from counterflow.batch.executors.base import ATTEMPTS, Executor, Place, WorkersL
 from counterflow.batch.executors.inline import Inline
 from counterflow.batch.executors.processes import Processes
 from counterflow.errors import ModelError
+from kills import PATHS, ended
 
 TESTS = Path(__file__).parent
 
@@ -71,7 +72,7 @@ def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         pytest.skip("Ray is not installed")
     from counterflow.batch.executors.ray import RayData
 
-    monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{TESTS.parent / 'src'}")
+    monkeypatch.setenv("PYTHONPATH", PATHS)
     return RayData(1 if request.param == "ray, one worker" else 2, 1)
 
 
@@ -235,35 +236,28 @@ def sleepy(place: Place) -> Callable[[int], int]:
     return work
 
 
-def alive(pid: int) -> bool:
-    state = Path(f"/proc/{pid}/stat")
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.mark.fault("F4")
-def test_a_process_that_watches_nothing_ends_with_its_parent(tmp_path: Path) -> None:
-    """A worker is under watch before it has imported anything."""
-    program = (
-        "import subprocess, time\nfrom counterflow.batch.executors.guard import watching\n"
-        "with watching() as watch:\n"
-        "    child = subprocess.Popen(['sleep', '60'])\n"
-        "    watch(child.pid)\n"
-        "    print(child.pid, flush=True)\n"
-        "    time.sleep(60)"
+def test_a_worker_that_is_still_importing_ends_with_its_parent(tmp_path: Path) -> None:
+    """It is under watch from its start: what it imports may take long."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, pathlib, time\n"
+        "if __name__ != '__main__':\n"  # as a spawned process imports it
+        f"    pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
+        "    time.sleep(60)\n"
+        "else:\n"
+        "    from test_executors import Processes, squares\n"
+        "    list(Processes(1).run(squares, range(4)))\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(TESTS.parent / "src")}
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(program)], env=os.environ | {"PYTHONPATH": PATHS}
     )
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    assert alive(child)
+    while len(list(tmp_path.iterdir())) < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
     parent.kill()
     parent.wait(5)
-    end = time.monotonic() + 5
-    while alive(child):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    ended([int(path.name) for path in tmp_path.iterdir() if path != program])
 
 
 @pytest.mark.fault("F4")
@@ -274,8 +268,7 @@ def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> N
         "from test_executors import *\nlist(Processes(2).run(sleepy, range(4)))"
         "\n# spawned processes import this module by its name"
     )
-    paths = f"{TESTS}:{TESTS.parent / 'src'}"
-    environment = os.environ | {"NOTES": str(tmp_path), "PYTHONPATH": paths}
+    environment = os.environ | {"NOTES": str(tmp_path), "PYTHONPATH": PATHS}
     parent = subprocess.Popen(
         [sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL
     )
@@ -284,11 +277,7 @@ def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> N
         time.sleep(0.05)
     parent.send_signal(how)
     parent.wait(5)
-    workers = [int(path.name) for path in tmp_path.iterdir()]
-    end = time.monotonic() + 5
-    while any(map(alive, workers)):
-        assert time.monotonic() < end, "a worker is still there after five seconds"
-        time.sleep(0.05)
+    ended([int(path.name) for path in tmp_path.iterdir()])
 
 
 def test_the_simulation_of_a_thousand_workers() -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -63,24 +63,23 @@ class Processes:
     ) -> Generator[Finished[Task, Result], None, None]:
         """As `Executor.run`."""
         schedule = Schedule(tasks, self.workers)
-        with watching() as watch:
-            try:
-                while schedule.busy:
-                    self._hand_out(make, schedule, watch)
-                    for place in self._heard():
-                        member = self._crew[place]
-                        answer = self._answer(place)
-                        if answer is None:
-                            given_up = schedule.lost(place, member.end)
-                            if given_up is not None:
-                                yield died(given_up, member.end)
-                        elif isinstance(answer, Finished):
-                            schedule.finished(place)
-                            yield answer
-                        else:
-                            schedule.made(place)
-            finally:
-                self._stop()
+        with ExitStack() as stack:
+            watch = stack.enter_context(watching())
+            stack.callback(self._stop)
+            while schedule.busy:
+                self._hand_out(make, schedule, watch)
+                for place in self._heard():
+                    member = self._crew[place]
+                    answer = self._answer(place)
+                    if answer is None:
+                        given_up = schedule.lost(place, member.end)
+                        if given_up is not None:
+                            yield died(given_up, member.end)
+                    elif isinstance(answer, Finished):
+                        schedule.finished(place)
+                        yield answer
+                    else:
+                        schedule.made(place)
 
     def _hand_out(
         self, make: Maker[Task, Result], schedule: Schedule[Task], watch: Callable[[int], None]
