@@ -11,10 +11,11 @@ import pytest
 from counterflow.bench.engine import Figures, Setup
 from counterflow.bench.experiments import EXPERIMENTS
 from counterflow.bench.experiments.base import Answers, above, all_of, below, needed, no_loss
-from counterflow.bench.experiments.run import Sample, plan
+from counterflow.bench.experiments.run import Sample, drawn_from, plan
 from counterflow.bench.report.page import Page
 from counterflow.bench.run import _tasks
 from counterflow.bench.sets import cases as sets
+from counterflow.bench.sets import toypie
 from counterflow.bench.stats import Interval
 from counterflow.methods import registry
 from tools import Run, refused
@@ -212,9 +213,15 @@ def test_what_the_paper_varies_is_asked() -> None:
             settings = each.method.to_dict()
             changed = {k for k, v in PAPER.items() if settings[k] != v}
             assert each.method.name == "ftedit" and changed <= {setting}
-    chosen = EXPERIMENTS["attention"].choose(CASES, 40)
+
+
+@pytest.mark.parametrize("count", [40, 80])
+def test_pose_edits_are_as_many_as_the_sample_wants(count: int) -> None:
+    cases = drawn_from(Sample(Setup(), "model", toypie.SEED, count, 20))
+    chosen = EXPERIMENTS["attention"].choose(cases, count)
     pose = [case.category == "change pose" for case in chosen]
-    assert sum(pose) == 30 and len(pose) == 60
+    assert sum(pose) == count * 3 // 4 and len(pose) == count * 3 // 2
+    assert len({case.name for case in chosen}) == len(chosen)
 
 
 PAPER = registry.method("ftedit", steps=20).to_dict()

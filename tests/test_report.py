@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import results_folder
+from counterflow.bench.report import plots
 from counterflow.bench.report.build import report
 from counterflow.bench.report.front import best, front, same_cases
 from counterflow.bench.report.page import Column, cell_text
@@ -23,7 +24,7 @@ from counterflow.bench.report.sheet import draw_sheet
 from counterflow.bench.report.strips import worst_first
 from counterflow.bench.report.summary import average, summarise
 from counterflow.bench.results import Bench, Result, read, write_bench, write_method, write_result
-from counterflow.bench.stats import mean_interval, paired_difference
+from counterflow.bench.stats import Interval, mean_interval, paired_difference
 from counterflow.cli import main
 from counterflow.errors import InputError
 
@@ -300,6 +301,14 @@ def test_the_front_holds_what_no_other_method_beats_for_as_little(results: Path)
         next(r.category for r in priced[0].results if r.case == c) for c in same_cases(bench, 20)
     ]
     assert len(kinds) == 20 and set(map(kinds.count, kinds)) == {2}
+
+
+def test_a_method_at_several_settings_is_a_line_with_one_name() -> None:
+    costs = (("ours", 5, True), ("ours", 9, True), ("other", 10, False), ("other", 20, False))
+    value = Interval(0.5, 0.4, 0.6, 40, 0)
+    drawn = plots.fronts([("success", [plots.Priced(n, c, value, best) for n, c, best in costs])])
+    assert drawn.count("<!-- ours -->") == 2  # every point of the front is named
+    assert drawn.count("<!-- other -->") == 1
 
 
 def failing(result: Any) -> Any:

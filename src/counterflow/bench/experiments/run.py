@@ -14,6 +14,7 @@ from counterflow.bench.experiments.base import Answers, Experiment, needed
 from counterflow.bench.report.page import Section
 from counterflow.bench.results import Result
 from counterflow.bench.sets import cases as sets
+from counterflow.bench.sets import toypie
 from counterflow.bench.sets.cases import Case
 from counterflow.progress import Progress
 
@@ -53,7 +54,7 @@ def run(
 
     Returns these experiments, and any others that the folder has all results of.
     """
-    cases = sets.read(sets.TOYPIE, sample.seed)
+    cases = drawn_from(sample)
     facts = runs.describe(sample.setup, sample.identity, sets.TOYPIE, sample.seed, None)
     bench = runs.run(
         folder,
@@ -69,6 +70,11 @@ def run(
         for each in EXPERIMENTS.values()
         if each in experiments or _complete(each, cases, results, sample)
     ]
+
+
+def drawn_from(sample: Sample) -> list[Case]:
+    """ToyPIE's cases, of every kind as many as the sample could take: it can be of one alone."""
+    return sets.read(sets.TOYPIE, sample.seed, max(sample.count, toypie.PER_CATEGORY))
 
 
 def plan(

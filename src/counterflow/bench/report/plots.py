@@ -171,7 +171,10 @@ class Priced:
 
 
 def fronts(panels: Sequence[tuple[str, Sequence[Priced]]]) -> str:
-    """Values over costs, a panel for each; the front as steps, its points named in full ink."""
+    """Values over costs, a panel for each; the front as steps, its points named in full ink.
+
+    What has the same name is joined by a line and, but for the front, named at its dearest.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.4 * len(panels)), layout="constrained")
         FigureCanvasSVG(figure)
@@ -182,6 +185,10 @@ def fronts(panels: Sequence[tuple[str, Sequence[Priced]]]) -> str:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
             there = [p for p in points if p.value.estimate is not None]
+            named = {point.label: point for point in sorted(there, key=lambda p: p.cost)}
+            for label in named:
+                own = sorted((p.cost, p.value.estimate) for p in there if p.label == label)
+                axes.plot(*zip(*own, strict=True), color=COLOURS[5], linewidth=0.6, alpha=0.5)
             for point in there:
                 shade = COLOURS[1] if point.best else COLOURS[5]
                 axes.errorbar(
@@ -193,6 +200,8 @@ def fronts(panels: Sequence[tuple[str, Sequence[Priced]]]) -> str:
                     markersize=5 if point.best else 3.5,
                     elinewidth=0.8,
                 )
+                if not point.best and named[point.label] is not point:
+                    continue
                 axes.annotate(
                     point.label,
                     (point.cost, point.value.estimate or 0.0),
