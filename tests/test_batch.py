@@ -228,7 +228,10 @@ def test_the_id_knows_all_that_decides(folder: Path) -> None:
     ]  # fmt: skip
     assert len(set(ids)) == len(ids)
     assert (
-        of(replace(item, image=Path("/moved") / item.image.name)) == loaded(offload="model") == of()
+        of(replace(item, image=Path("/moved") / item.image.name))
+        == loaded(offload="model")
+        == loaded(free_text=True)
+        == of()
     )
 
 

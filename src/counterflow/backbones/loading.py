@@ -46,6 +46,9 @@ class Loading:
     quantize: str | None = None
     """Quantise the transformer's weights as they are read: to 8 bits (`int8`, `fp8`) by torchao, or
     on a GPU to 4 (`nf4`) by bitsandbytes. Text encoders stay as they are."""
+    free_text: bool = False
+    """Drop the text encoders from memory, the GPU's and the host's, while the transformer runs;
+    they are read again for a prompt that is new then."""
     tiles: bool = False
     """Encode and decode large pictures in tiles."""
     negative: str = ""
@@ -63,6 +66,8 @@ class Loading:
             raise InputError(f"negative is no text that a model can read: {self.negative!r:.60}")
         if self.compile and (self.offload or self.cast):
             raise InputError("a compiled model is neither offloaded nor cast: choose one")
+        if self.offload and self.free_text:
+            raise InputError("--offload keeps the text encoders off the GPU as it is: choose one")
         own = self.weights_file()
         self._check_quantize(own)
         if own is not None:

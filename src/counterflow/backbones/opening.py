@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 
 from counterflow.backbones import quantised
 from counterflow.backbones.base import Backbone
+from counterflow.backbones.encoders import Freed, check_untouched
 from counterflow.backbones.families import UNUSED
 from counterflow.backbones.hub import is_here
 from counterflow.backbones.identity import identify
@@ -71,12 +72,14 @@ def _opened(how: Loading) -> Backbone:
             options = {"revision": revision, "local_files_only": is_here(where, revision)}
         pipeline = _pipeline(where, how, device, dtype, options)
         for n, (path, weight) in enumerate(how.loras()):
-            _add_lora(pipeline, path, weight, f"lora{n}")
+            _add_lora(pipeline, path, weight, f"lora{n}", how.free_text)
         if how.quantize and (how.lora or how.weights):
             quantised.quantise(pipeline.transformer, how.quantize)
         pipeline.set_progress_bar_config(disable=True)
         pipeline = place(pipeline, how, torch.device(device), dtype)
     adapter = load_adapter(pipeline, identity, None if folder is None else known_words(folder))
+    if how.free_text:
+        Freed(adapter, lambda names: _read_again(where, pipeline, names, dtype, options))
     if how.compile:
         from counterflow.backbones.hooks import compile_blocks
 
@@ -114,6 +117,20 @@ def _pipeline(
     )
 
 
+def _read_again(
+    where: str, pipeline: Any, names: Sequence[str], dtype: torch.dtype, options: dict[str, Any]
+) -> dict[str, torch.nn.Module]:
+    """Parts of a pipeline as they were opened with it; its other parts are those that it has."""
+    parts = {name: part for name, part in pipeline.components.items() if name not in names}
+    here = options | {"local_files_only": True}
+    with _quiet(), refusing(where):
+        again = type(pipeline).from_pretrained(
+            where, dtype=dtype, use_safetensors=True, **here, **parts
+        )
+        again.to(pipeline.device)
+    return {name: getattr(again, name) for name in names}
+
+
 def _transformer(
     kind: Any, path: Path, where: str, dtype: torch.dtype, options: dict[str, Any]
 ) -> Any:
@@ -131,12 +148,16 @@ def _transformer(
     )
 
 
-def _add_lora(pipeline: Any, path: Path, weight: float, name: str) -> None:
-    """Add a LoRA's matrices to the weights, so that hooks see plain modules."""
+def _add_lora(pipeline: Any, path: Path, weight: float, name: str, alone: bool) -> None:
+    """Add a LoRA's matrices to the weights, so that hooks see plain modules; if `alone`, it may
+    change the transformer alone.
+    """
     if not hasattr(pipeline, "load_lora_weights"):
         raise InputError(f"diffusers adds no LoRA to a {type(pipeline).__name__}")
     quantised.need("peft", "--lora")
     pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
+    if alone:
+        check_untouched(pipeline, path)
     pipeline.fuse_lora(lora_scale=weight, adapter_names=[name])
     pipeline.unload_lora_weights()
 

@@ -148,6 +148,13 @@ LOADING: dict[str, Any] = {
             autocompletion=completing.words(*QUANTISED),
         ),
     ],
+    "free_text": Annotated[
+        bool,
+        typer.Option(
+            "--free-text",
+            help="Drop the text encoders from memory once the prompts are embedded.",
+        ),
+    ],
     "tiles": Annotated[
         bool, typer.Option("--tiles", help="Encode and decode large pictures in tiles.")
     ],
