@@ -13,6 +13,7 @@ import torch
 from counterflow.backbones.loading import Loading
 from counterflow.backbones.opening import load_backbone
 from counterflow.edit.editor import Editor
+from counterflow.edit.examine import examine
 from counterflow.errors import InputError, ModelError
 from counterflow.toybox.render import render
 from tiny import TINY
@@ -91,6 +92,11 @@ def test_an_edit_is_the_same_to_the_bit(folder: Path) -> None:
         inversion = editor.invert(render(SCENE), SOURCE, "ftedit", steps=2, iterations=1)
         made.append(torch.stack([editor.edit(inversion, t).latent for t in TARGETS]))
     assert torch.equal(*made)
+
+
+def test_the_model_s_own_pipeline_can_be_asked(folder: Path) -> None:
+    """As `doctor` does, after our own loop."""
+    assert [each for each in examine(opened(folder, free_text=True)) if not each.works] == []
 
 
 def test_a_folder_that_went_away_is_told(tmp_path: Path) -> None:
