@@ -224,11 +224,14 @@ def test_the_id_knows_all_that_decides(folder: Path) -> None:
         of(seed=1), of(exact_background=True), of(check=False), of(threads=2), of(model="m@1"),
         loaded(model="other"), loaded(device="cuda"), loaded(dtype="float16"), loaded(tiles=True),
         loaded(weights="w.safetensors"), loaded(lora=("l.safetensors",)), loaded(cast=True),
-        loaded(negative="fog"), loaded(compile=True),
+        loaded(negative="fog"), loaded(compile=True), loaded(quantize="int8"),
     ]  # fmt: skip
     assert len(set(ids)) == len(ids)
     assert (
-        of(replace(item, image=Path("/moved") / item.image.name)) == loaded(offload="model") == of()
+        of(replace(item, image=Path("/moved") / item.image.name))
+        == loaded(offload="model")
+        == loaded(free_text=True)
+        == of()
     )
 
 

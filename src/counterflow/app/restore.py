@@ -25,6 +25,7 @@ OPENED = (
     ("negative", "another negative prompt"),
     ("dtype", "another number format"),
     ("cast", "weights of another number format"),
+    ("quantize", "weights that were quantised otherwise"),
 )
 """Of how the model was opened: fields of a record that decide the picture, in words."""
 

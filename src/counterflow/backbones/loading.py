@@ -17,6 +17,8 @@ from counterflow.prompts import is_text
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 OFFLOADS = ("model", "sequential", "group")
+QUANTISED = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes"}
+"""Number formats that weights are quantised to as they are read, and the package of each."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,12 @@ class Loading:
     or one layer (`sequential`), from fast to small."""
     cast: bool = False
     """Store the transformer's weights in 8 bits (float8) and compute in `dtype`."""
+    quantize: str | None = None
+    """Quantise the transformer's weights as they are read: to 8 bits (`int8`, `fp8`) by torchao, or
+    on a GPU to 4 (`nf4`) by bitsandbytes. Text encoders stay as they are."""
+    free_text: bool = False
+    """Drop the text encoders from memory, the GPU's and the host's, while the transformer runs;
+    they are read again for a prompt that is new then."""
     tiles: bool = False
     """Encode and decode large pictures in tiles."""
     negative: str = ""
@@ -58,11 +66,31 @@ class Loading:
             raise InputError(f"negative is no text that a model can read: {self.negative!r:.60}")
         if self.compile and (self.offload or self.cast):
             raise InputError("a compiled model is neither offloaded nor cast: choose one")
-        if (own := self.weights_file()) is not None:
+        if self.offload and self.free_text:
+            raise InputError("--offload keeps the text encoders off the GPU as it is: choose one")
+        own = self.weights_file()
+        self._check_quantize(own)
+        if own is not None:
             check_file("weights", own, ".safetensors", ".gguf")
         for path, _ in self.loras():
             check_file("LoRA", path, ".safetensors")
         check_model(self.model)
+
+    def _check_quantize(self, own: Path | None) -> None:
+        """Raise InputError for a number format that is none, or that cannot be had."""
+        if (small := self.quantize) is None:
+            return
+        if small not in QUANTISED:
+            raise InputError(f"quantize is one of {', '.join(QUANTISED)}, not {small!r}")
+        if self.cast:
+            raise InputError("--cast and --quantize both store fewer bits: choose one")
+        if own is not None and own.suffix.lower() == ".gguf":
+            raise InputError(f"{own.name} is quantised already: leave --quantize out")
+        if small == "nf4" and (self.lora or own or self.compile):
+            raise InputError(
+                "nf4 weights are read from the model's own folder as they are: leave --lora, "
+                "--weights and --compile out, or choose int8 or fp8"
+            )
 
     def weights_file(self) -> Path | None:
         """The file of `weights`."""
@@ -79,7 +107,7 @@ class Loading:
         own = self.weights_file()
         data["weights"] = None if own is None else str(own.resolve())
         data["lora"] = [f"{path.resolve()}={weight:g}" for path, weight in self.loras()]
-        kept = ("model", "device", "dtype", "weights", "lora", "cast", "negative")
+        kept = ("model", "device", "dtype", "weights", "lora", "cast", "quantize", "negative")
         return {name: data[name] for name in kept if data[name] or name in kept[:3]}
 
     @classmethod

@@ -34,7 +34,7 @@ def place(pipeline: Any, how: Loading, device: torch.device, dtype: torch.dtype)
     except torch.OutOfMemoryError:
         raise ModelError(
             f"{how.model} does not fit the memory of {device} as {str(dtype).partition('.')[2]}: "
-            "try --offload model, or group, --cast, or a file of fewer bits (--weights)"
+            "try --offload model, or group, --cast, --quantize, or a file of fewer bits (--weights)"
         ) from None
 
 
@@ -42,7 +42,14 @@ def weight_bytes(pipeline: Any) -> int:
     """Of all networks of a pipeline, each tensor once."""
     modules = [each for each in pipeline.components.values() if isinstance(each, nn.Module)]
     tensors = {id(each): each for m in modules for each in (*m.parameters(), *m.buffers())}
-    return sum(each.numel() * each.element_size() for each in tensors.values())
+    return sum(map(_bytes, tensors.values()))
+
+
+def _bytes(tensor: Any) -> int:
+    """Of a tensor as it is stored: torchao's say the number format that they stand for."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        return sum(_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    return int(tensor.numel() * tensor.element_size())
 
 
 def _placed(pipeline: Any, offload: str | None, device: torch.device) -> Any:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from counterflow.backbones import quantised
 from counterflow.backbones.base import Backbone
+from counterflow.backbones.encoders import Freed, check_untouched
 from counterflow.backbones.families import UNUSED
 from counterflow.backbones.hub import is_here
 from counterflow.backbones.identity import identify
@@ -21,6 +23,9 @@ from counterflow.backbones.loading import Loading, choice
 from counterflow.backbones.memory import place
 from counterflow.backbones.registry import adapter_of, known_words, local_folder, repository
 from counterflow.errors import CounterflowError, InputError, ModelError
+
+IMPORTED = ("torchao", "torch.utils._pytree", "bitsandbytes")
+"""Loggers of what diffusers imports where it is installed, used or not."""
 
 
 def load_backbone(model: Any = "toybox", *given: Any, **options: Any) -> Backbone:
@@ -65,12 +70,16 @@ def _opened(how: Loading) -> Backbone:
             where, _ = repository(how.model)
             revision = identity.rpartition("@")[2].partition("+")[0]
             options = {"revision": revision, "local_files_only": is_here(where, revision)}
-        pipeline = _pipeline(where, how, dtype, options)
+        pipeline = _pipeline(where, how, device, dtype, options)
         for n, (path, weight) in enumerate(how.loras()):
-            _add_lora(pipeline, path, weight, f"lora{n}")
+            _add_lora(pipeline, path, weight, f"lora{n}", how.free_text)
+        if how.quantize and (how.lora or how.weights):
+            quantised.quantise(pipeline.transformer, how.quantize)
         pipeline.set_progress_bar_config(disable=True)
         pipeline = place(pipeline, how, torch.device(device), dtype)
     adapter = load_adapter(pipeline, identity, None if folder is None else known_words(folder))
+    if how.free_text:
+        Freed(adapter, lambda names: _read_again(where, pipeline, names, dtype, options))
     if how.compile:
         from counterflow.backbones.hooks import compile_blocks
 
@@ -80,20 +89,46 @@ def _opened(how: Loading) -> Backbone:
     return adapter
 
 
-def _pipeline(where: str, how: Loading, dtype: torch.dtype, options: dict[str, Any]) -> Any:
-    """The pipeline; its transformer's weights are those of a file if one is given."""
+def _pipeline(
+    where: str, how: Loading, device: str, dtype: torch.dtype, options: dict[str, Any]
+) -> Any:
+    """The pipeline; its transformer's weights are those of a file if one is given.
+
+    They are quantised as they are read, but not where others come first: those of a file or a LoRA.
+    """
     import diffusers
 
     config = diffusers.DiffusionPipeline.load_config(where, **options)
     name = str(config.get("_class_name"))
     adapter_of(name)
     parts: dict[str, Any] = dict.fromkeys(UNUSED.get(name, ()))
-    if (own := how.weights_file()) is not None:
+    own = how.weights_file()
+    read = {part: place for part, place in config.items() if part not in parts}
+    if own is not None:
+        del read["transformer"]
+    quantised.check(how, quantised.saved_by(where, read, options), device)
+    if own is not None:
         kind = getattr(diffusers, config["transformer"][1])
         parts["transformer"] = _transformer(kind, own, where, dtype, options)
+    elif how.quantize and not how.lora:
+        parts["quantization_config"] = quantised.configuration(how.quantize, dtype)
     return diffusers.DiffusionPipeline.from_pretrained(
         where, dtype=dtype, use_safetensors=True, **options, **parts
     )
+
+
+def _read_again(
+    where: str, pipeline: Any, names: Sequence[str], dtype: torch.dtype, options: dict[str, Any]
+) -> dict[str, torch.nn.Module]:
+    """Parts of a pipeline as they were opened with it; its other parts are those that it has."""
+    parts = {name: part for name, part in pipeline.components.items() if name not in names}
+    here = options | {"local_files_only": True}
+    with _quiet(), refusing(where):
+        again = type(pipeline).from_pretrained(
+            where, dtype=dtype, use_safetensors=True, **here, **parts
+        )
+        again.to(pipeline.device)
+    return {name: getattr(again, name) for name in names}
 
 
 def _transformer(
@@ -104,8 +139,7 @@ def _transformer(
         raise InputError(f"diffusers reads no single file of a {kind.__name__}")
     more = dict(options)
     if path.suffix.lower() == ".gguf":
-        if find_spec("gguf") is None:
-            raise InputError("a .gguf file needs the package gguf: pip install gguf")
+        quantised.need("gguf", "a .gguf file")
         from diffusers import GGUFQuantizationConfig
 
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
@@ -114,13 +148,16 @@ def _transformer(
     )
 
 
-def _add_lora(pipeline: Any, path: Path, weight: float, name: str) -> None:
-    """Add a LoRA's matrices to the weights, so that hooks see plain modules."""
+def _add_lora(pipeline: Any, path: Path, weight: float, name: str, alone: bool) -> None:
+    """Add a LoRA's matrices to the weights, so that hooks see plain modules; if `alone`, it may
+    change the transformer alone.
+    """
     if not hasattr(pipeline, "load_lora_weights"):
         raise InputError(f"diffusers adds no LoRA to a {type(pipeline).__name__}")
-    if find_spec("peft") is None:
-        raise InputError("--lora needs the package peft: pip install peft")
+    quantised.need("peft", "--lora")
     pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
+    if alone:
+        check_untouched(pipeline, path)
     pipeline.fuse_lora(lora_scale=weight, adapter_names=[name])
     pipeline.unload_lora_weights()
 
@@ -166,6 +203,10 @@ def _quiet() -> Iterator[None]:
 
     loggers = (diffusers_logging, transformers_logging)
     before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in loggers]
+    others = [logging.getLogger(name) for name in IMPORTED]
+    levels = [each.level for each in others]
+    for each in others:
+        each.setLevel(logging.ERROR)
     for log in loggers:
         log.set_verbosity_error()
         log.disable_progress_bar()
@@ -176,3 +217,5 @@ def _quiet() -> Iterator[None]:
             log.set_verbosity(level)
             if bars:
                 log.enable_progress_bar()
+        for each, level in zip(others, levels, strict=True):
+            each.setLevel(level)

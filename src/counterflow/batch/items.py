@@ -76,6 +76,7 @@ class _Recorded(Made):
     check: bool
     threads: Count | None
     offload: str | None = None
+    free_text: bool = False
     tiles: bool = False
     compile: bool = False
 

@@ -16,6 +16,8 @@ from counterflow.writing import save_bytes_atomically
 
 RECIPE = "batch.json"
 PAGE = "results.html"
+SAVING = ("offload", "free_text")
+"""How a model is opened, as far as it saves memory and decides nothing."""
 
 
 def check_folder(folder: Path) -> None:
@@ -40,7 +42,7 @@ def agree(folder: Path, recipe: Recipe, url: str | None, store: Store, alone: bo
     InputError, showing the difference, for another one.
     """
     path, wanted = folder / RECIPE, json.loads(json.dumps(recipe.record() | {"store": url}))
-    wanted["offload"] = recipe.loading.offload  # it saves memory, and decides nothing
+    wanted |= {name: getattr(recipe.loading, name) for name in SAVING}
     over = alone and not _made(folder, url, store)
     if over or not path.exists():
         save_bytes_atomically(path, f"{json.dumps(wanted, indent=1)}\n".encode(), over)
@@ -48,7 +50,7 @@ def agree(folder: Path, recipe: Recipe, url: str | None, store: Store, alone: bo
     differ = [
         f"{name} {flat[0].get(name)!r}, not {flat[1].get(name)!r}"
         for name in dict.fromkeys([*flat[1], *flat[0]])
-        if name not in ("settings", "offload") and flat[0].get(name) != flat[1].get(name)
+        if name not in ("settings", *SAVING) and flat[0].get(name) != flat[1].get(name)
     ]
     if differ:
         raise InputError(f"{folder} is a batch with {'; '.join(differ)}: name another folder")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from counterflow.backbones.loading import DEVICES, DTYPES, OFFLOADS, Loading
+from counterflow.backbones.loading import DEVICES, DTYPES, OFFLOADS, QUANTISED, Loading
 from counterflow.cli import completing
 from counterflow.errors import InputError
 
@@ -140,6 +140,20 @@ LOADING: dict[str, Any] = {
     ],
     "cast": Annotated[
         bool, typer.Option("--cast", help="Store the transformer's weights in 8 bits.")
+    ],
+    "quantize": Annotated[
+        str | None,
+        typer.Option(
+            help="Quantise the transformer's weights: int8, fp8, or nf4 (4 bits, on a GPU).",
+            autocompletion=completing.words(*QUANTISED),
+        ),
+    ],
+    "free_text": Annotated[
+        bool,
+        typer.Option(
+            "--free-text",
+            help="Drop the text encoders from memory once the prompts are embedded.",
+        ),
     ],
     "tiles": Annotated[
         bool, typer.Option("--tiles", help="Encode and decode large pictures in tiles.")

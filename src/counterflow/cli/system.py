@@ -78,8 +78,8 @@ def models(json: Json = False) -> None:
     )
     show.line(
         "\nSupported families. Give --model a folder or repository of one. GB: of the transformer\n"
-        "in bfloat16; --cast halves it. Text encoders come on top, a few to some twenty;\n"
-        "--offload keeps them away while it runs.\n"
+        "in bfloat16; --cast or --quantize int8 halves it. Text encoders come on top, a few to\n"
+        "some twenty; --offload or --free-text keeps them away while it runs.\n"
     )
     show.table(
         ["family", "model", "guidance", "GB", "licence", "what to know"],

@@ -3,6 +3,7 @@
 Features are what a control took from the source's rows, known by the evaluation and the site.
 Velocities, under the source's or the empty prompt, are known by all that decides them beside it.
 So an edit finds what the inversion or an edit before it asked, whatever method that was.
+Both are kept on the host, and come to the device where they are used.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from counterflow.backbones.base import Site
@@ -25,7 +27,9 @@ def evaluation(step: Step) -> Evaluation:
 
 
 KEEP = 2 << 30
-"""Bytes that are kept of a picture, unless the editor is told otherwise."""
+"""Bytes of the host that are kept of a picture, unless the editor is told otherwise."""
+
+HOST = torch.device("cpu")
 
 Question = tuple[Branch, float, float, bytes]
 """Whose prompt, noise level, scale of guidance, and a digest of the latent that is asked at."""
@@ -36,14 +40,17 @@ class Features:
     """Of the source, what further targets need not compute again: features and velocities.
 
     Features are known by evaluation and site, velocities by the question. Both are kept in the
-    precision they were computed in, and no more than `budget` bytes together: beyond it features
-    are there for the running step only, velocities not at all, and are computed again.
+    precision they were computed in, on the host, and no more than `budget` bytes together: beyond
+    it features are there for the running step only, on the device, velocities not at all, and are
+    computed again.
     """
 
     budget: int = KEEP
     kept: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
     passing: dict[tuple[Evaluation, str], Tensor] = field(default_factory=dict)
     velocities: dict[Question, Tensor] = field(default_factory=dict)
+    device: torch.device = HOST
+    """Where the features came from, for who computes with them."""
     size: int = 0
     seen: Tensor | None = None
     """`[image tokens, text rows]`: mean attention of the inversion's evaluations."""
@@ -55,21 +62,23 @@ class Features:
         key = _key(step, site, half)
         if key in self.kept:
             return
-        value = value.detach().clone()
+        self.device = value.device
         if self._fits(value):
-            self.kept[key] = value
+            self.kept[key] = _copy(value, HOST)
         else:
-            self.passing[key] = value
+            self.passing[key] = _copy(value, value.device)
 
     def get(self, step: Step, site: Site, half: Half = "conditional") -> Tensor | None:
-        """The source's features of an evaluation at a site, if they are known."""
+        """The source's features of an evaluation at a site, if they are known; on the host, if
+        they are kept there.
+        """
         key = _key(step, site, half)
         return self.passing.get(key, self.kept.get(key))
 
     def answer(self, question: Question, velocity: Tensor) -> None:
         """Remember a copy of a guided velocity."""
         if question not in self.velocities and self._fits(velocity):
-            self.velocities[question] = velocity.detach().clone()
+            self.velocities[question] = _copy(velocity, HOST)
 
     def settle(self) -> None:
         """What is known by now lasts, and edits add to it."""
@@ -94,6 +103,10 @@ class Features:
         fits = self.size + value.nbytes <= self.budget
         self.size += value.nbytes * fits
         return fits
+
+
+def _copy(value: Tensor, device: torch.device) -> Tensor:
+    return value.detach().to(device, copy=True)
 
 
 def _key(step: Step, site: Site, half: Half) -> tuple[Evaluation, str]:

@@ -42,7 +42,7 @@ def _compared(site: Site, features: Features, step: Step) -> Tensor:
     value = features.get(step, site)
     if value is None or site.compared is None:
         raise RuntimeError(f"no features to compare at {site.name}")
-    return site.compared(value)[0].float()
+    return site.compared(value.to(features.device))[0].float()
 
 
 def rows_of(segments: Sequence[Segment], spans: Collection[tuple[int, int]]) -> list[int]:

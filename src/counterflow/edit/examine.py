@@ -69,6 +69,7 @@ def _own_picture(backbone: Any, family: Family, ours: Image.Image) -> Finding:
     if "max_sequence_length" in taken:
         asked["max_sequence_length"] = backbone.length
     try:
+        backbone.embed(PROMPT)  # its text encoders may have left memory
         theirs = backbone.pipeline(
             prompt=PROMPT,
             width=ours.width,

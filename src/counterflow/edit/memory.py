@@ -45,8 +45,8 @@ def frugal(operation: F) -> F:
             editor.rows = rows
         _let_go(args)
         raise OutOfMemory(
-            f"out of memory even one sample at a time ({reason}): try --offload group, --tiles, "
-            "--dtype bfloat16 or a smaller picture"
+            f"out of memory even one sample at a time ({reason}): try --offload group, "
+            "--free-text, --tiles, --dtype bfloat16 or a smaller picture"
         )
 
     return cast(F, tried)

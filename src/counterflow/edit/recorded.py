@@ -28,6 +28,7 @@ class Made(Record):
     weights: PathName | None = None
     lora: list[PathName] = Field(default_factory=list)
     cast: bool = False
+    quantize: str | None = None
     negative: str = ""
     identity: str | None
     seed: Seed

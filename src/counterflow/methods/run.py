@@ -123,7 +123,7 @@ class Run:
         kept, edits = self.session.features, step.stage == "edit"
         questions = {id(q): q.question(step) for q in queries if q.wanted and q.shared}
         known = {
-            id(q): kept.velocities[questions[id(q)]]
+            id(q): kept.velocities[questions[id(q)]].to(q.x.device)
             for q in queries
             if edits
             and questions.get(id(q)) in kept.velocities
