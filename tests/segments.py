@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Sequence
 
 from counterflow.prompts import Kind, Segment
 
@@ -60,3 +61,13 @@ def hash_of(text: str) -> int:
 
 def words(prompt: str) -> list[str]:
     return prompt.split()
+
+
+def lcs_length(source: Sequence[Hashable], target: Sequence[Hashable]) -> int:
+    """The textbook recurrence, as an oracle."""
+    table = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
+    for i, a in enumerate(source):
+        for j, b in enumerate(target):
+            longer = max(table[i][j + 1], table[i + 1][j])
+            table[i + 1][j + 1] = table[i][j] + 1 if a == b else longer
+    return table[-1][-1]

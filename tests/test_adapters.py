@@ -175,6 +175,21 @@ def test_a_saved_pipeline_is_loaded(its: Editor, tmp_path: Path) -> None:
     assert distance(ours, theirs) <= 1e-6
 
 
+@pytest.mark.parametrize("how", [{"offload": "group"}, {"cast": True}], ids=["offload", "cast"])
+def test_saving_memory_changes_no_velocity(
+    its: Editor, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    """Weights in eight bits do, coarsely."""
+    its.backbone.pipeline.save_pretrained(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        saving = load_backbone(str(tmp_path), device="cpu", **how)
+    x = noise(its, 1)
+    mine, theirs = (each.velocity(x, 0.5, each.embed(SOURCE)) for each in (its.backbone, saving))
+    off = distance(mine, theirs)
+    assert 0 < off <= 0.2 * mine.abs().max() if "cast" in how else off <= 1e-6
+
+
 def test_rows_beyond_those_attended_do_not_matter(its: Editor, named: str) -> None:
     """What stands in them changes no velocity; what stands in the last word's row does."""
     backbone = its.backbone

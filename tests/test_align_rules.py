@@ -15,7 +15,7 @@ from counterflow.controls.align import (
     token_map,
 )
 from counterflow.prompts import Kind, Segment
-from segments import BEGIN, END, PAD, make, rows_of, segment
+from segments import BEGIN, END, PAD, lcs_length, make, rows_of, segment
 
 few = st.lists(st.sampled_from("abcd"), max_size=9)
 prompts_of_few = st.lists(st.sampled_from(["a", "red", "redder", "cat", "ca"]), max_size=6).map(
@@ -37,16 +37,6 @@ def segments(draw: st.DrawFn) -> Segment:
     special = {"begin": BEGIN, "end": END, "pad": PAD}
     ids = tuple(next(given_ids) if k == "content" else special[k] for k in kinds)
     return make(ids, ((0, 0),) * len(ids), tuple(kinds))
-
-
-def lcs_length(source: Sequence[str], target: Sequence[str]) -> int:
-    """The textbook recurrence, as an oracle."""
-    table = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
-    for i, a in enumerate(source):
-        for j, b in enumerate(target):
-            longer = max(table[i][j + 1], table[i + 1][j])
-            table[i + 1][j + 1] = table[i][j] + 1 if a == b else longer
-    return table[-1][-1]
 
 
 def common_prefix(source: Sequence[str], target: Sequence[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 import warnings
 from dataclasses import replace
@@ -21,6 +23,7 @@ from counterflow.backbones.loading import Loading
 from counterflow.backbones.opening import load_backbone
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError, ModelError
+from counterflow.outside import read_dict
 from counterflow.toybox.render import render
 from tiny.sd3 import sd3, sd3_own
 from tools import SCENE, SOURCE, TARGETS, distance
@@ -208,6 +211,26 @@ def test_an_incomplete_folder(folder: Path, tmp_path: Path) -> None:
     (path / "transformer" / "diffusion_pytorch_model.bin").write_bytes(b"code")
     with pytest.raises(ModelError, match=r"incomplete: no \.safetensors of .*transformer"):
         Loading(str(path)).check()
+
+
+@pytest.mark.fault("19")
+def test_code_of_a_models_own_is_not_run(folder: Path, tmp_path: Path) -> None:
+    """Nor is anything loaded before that is said."""
+    path = tmp_path / "coded"
+    shutil.copytree(folder, path)
+    index = read_dict(path / "model_index.json") | {"transformer": ["theirs", "Transformer"]}
+    (path / "model_index.json").write_text(json.dumps(index))
+    (path / "transformer" / "theirs.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ModelError, match=r"code of its own \(transformer/theirs\.py\).* never run"):
+        Editor.load(str(path), "cpu")
+
+
+@pytest.mark.fault("19")
+@pytest.mark.parametrize("name", ["one.safetensors", "one.ckpt"])
+def test_one_file_is_no_model(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(ModelError, match=r"is one file.*\(--weights\)"):
+        Loading(str(tmp_path / name)).check()
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:

@@ -49,12 +49,22 @@ INDEX = "model_index.json"
 def check_model(model: str) -> None:
     """Check a model's name without loading anything (imports no torch).
 
-    Raises ModelError for a folder that is no pipeline, whose pipeline class has no adapter, or that
-    lacks a part's weights.
+    Raises ModelError for a folder that is no pipeline, whose pipeline class has no adapter, that
+    brings code of its own, or that lacks a part's weights.
     """
     folder = local_folder(model)
     if folder is not None:
+        if folder.is_file():
+            raise ModelError(
+                f"{folder} is one file, not a pipeline's folder: give a transformer's .safetensors "
+                "or .gguf as weights (--weights), beside the pipeline that it is of"
+            )
         adapter_of(pipeline_class(folder))
+        if coded := parts_with_code(folder):
+            raise ModelError(
+                f"{folder} brings code of its own ({', '.join(coded)}), which is never run; take a "
+                "model that diffusers itself can open"
+            )
         if missing := parts_without_weights(folder):
             raise ModelError(
                 f"{folder} is incomplete: no .safetensors of {', '.join(missing)} (files of other "
@@ -73,6 +83,16 @@ def parts_without_weights(folder: Path) -> list[str]:
         and all(isinstance(each, str) for each in where)
     ]
     return [part for part in networks if not list((folder / part).glob("*.safetensors"))]
+
+
+def parts_with_code(folder: Path) -> list[str]:
+    """The files of a pipeline folder that diffusers would take parts' classes from."""
+    modules = [
+        f"{part}/{where[0]}.py"
+        for part, where in _index(folder).items()
+        if isinstance(where, list) and where and isinstance(where[0], str)
+    ]
+    return [name for name in modules if (folder / name).is_file()]
 
 
 def local_folder(model: str) -> Path | None:

@@ -13,16 +13,20 @@ takes, or None where the target keeps its own. Rows are counted from 0.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Literal, get_args
+from unicodedata import category
 
 from counterflow.prompts import Kind, Segment
 
 Level = Literal["token", "word"]
+
+JOINERS = "\u200c\u200d"
+"""Signs of no width that keep two letters of a word apart, or make two pictures one."""
 
 MARKED_WORDS = 300
 """Most words of a prompt that `changed_words` compares."""
@@ -162,11 +166,23 @@ def _units(segment: Segment, prompt: str | None) -> list[list[int]]:
     content = _rows(segment, "content")
     if prompt is None:
         return [[row] for row in content]
-    ends = [stop for _, stop in word_spans(prompt)]
-    # A token is in the first word that ends after the token begins, so a leading space belongs to
-    # the next word.
-    words = groupby(content, key=lambda row: bisect_right(ends, segment.offsets[row][0]))
+    words = groupby(content, key=_places(segment, prompt).__getitem__)
     return [list(rows) for _, rows in words]
+
+
+def _places(segment: Segment, prompt: str) -> dict[int, int]:
+    """The place among the prompt's words of each content row's word; after them all if none.
+
+    A token is in the last word that it reaches, so that a sign before a letter ("(red", "'t" of
+    "'tis") is of that letter's word; a token of space is in the next word.
+    """
+    spans = word_spans(prompt)
+    starts, ends = [start for start, _ in spans], [stop for _, stop in spans]
+    tokens = {row: segment.offsets[row] for row in _rows(segment, "content")}
+    return {
+        row: max(bisect_right(ends, start), bisect_left(starts, stop) - 1)
+        for row, (start, stop) in tokens.items()
+    }
 
 
 def _ids(segment: Segment, units: list[list[int]]) -> list[tuple[int, ...]]:
@@ -213,20 +229,24 @@ def row_words(segments: Sequence[Segment], length: int, prompt: str) -> list[str
 
     It is empty for special tokens, for rows that no tokenizer fills and where tokenizers disagree.
     """
-    spans = word_spans(prompt)
-    ends = [stop for _, stop in spans]
+    words = [*spelled(prompt), ""]
     votes: list[set[str]] = [set() for _ in range(length)]
     for segment in segments:
-        for row in _rows(segment, "content"):
-            place = bisect_right(ends, segment.offsets[row][0])
-            word = prompt[slice(*spans[place])].lower() if place < len(spans) else ""
-            votes[segment.start + row].add(word)
+        for row, place in _places(segment, prompt).items():
+            votes[segment.start + row].add(words[place])
     return [vote.pop() if len(vote) == 1 else "" for vote in votes]
 
 
 def word_spans(prompt: str) -> list[tuple[int, int]]:
-    """Character spans of a prompt's words and of its punctuation (commas, brackets)."""
-    return [word.span() for word in re.finditer(r"\w+(?:['’-]\w+)*|[^\w\s]+", prompt)]
+    """Character spans of a prompt's words and of its punctuation (commas, brackets).
+
+    A combining mark (an accent, a vowel's sign) and a joiner are of the letter before them.
+    """
+    plain: list[str] = []
+    for letter in prompt:
+        joined = letter in JOINERS or category(letter)[0] == "M"
+        plain.append(plain[-1] if joined and plain and not plain[-1].isspace() else letter)
+    return [word.span() for word in re.finditer(r"\w+(?:['’-]\w+)*|[^\w\s]+", "".join(plain))]
 
 
 def spelled(prompt: str) -> list[str]:
