@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from counterflow.backbones.opening import load_adapter
 from counterflow.edit.editor import Editor
 from counterflow.flow import Grid
 from counterflow.methods.registry import method
 from counterflow.toybox.render import render
 from oracles import velocity
 from oracles_more import draws
+from tiny import TINY
 from tools import SCENE, SOURCE, TARGETS, distance
 
 
@@ -97,6 +99,36 @@ def test_it_is_its_loop(editor: Editor, settings: dict[str, float], cost: tuple[
         assert distance(edit.latent, expected) <= 2e-5 * max(1, expected.abs().max().item())
     alone = editor.edit(inversion, TARGETS[0], seed=4)
     assert distance(alone.latent, together[0].latent) <= 2e-5
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"guidance": 3.0, "steps": 2}, {"guidance": 0.0}], ids=str
+)
+def test_where_the_model_is_told_its_guidance(settings: dict[str, float]) -> None:
+    """It is told in every step, and the change grows in all of them."""
+    editor = Editor(load_adapter(TINY["flux-dev"].build(), "flux"))
+    editor.backbone.area = 64 * 64
+    how = method("paired", least=0.02, clear=30.0, **settings)
+    told = editor.backbone.guidance(how.guidance)
+
+    def asked(x: Tensor, s: float, prompt: str) -> Tensor:
+        return editor.backbone.velocity(x, s, told.condition(editor.backbone.embed(prompt)))
+
+    inversion = editor.invert(render(SCENE), SOURCE, how)
+    x, grown = inversion.image, []
+    for target, edit in zip(TARGETS, editor.edit_batch(inversion, TARGETS, seed=4), strict=True):
+        draw, z = draws(x, 4), x
+        for k, (s, following) in enumerate(pairwise(levels(editor, how))):
+            q = (1 - s) * x + s * draw()
+            apart = asked(z + q - x, s, target) - asked(q, s, SOURCE)
+            if k == 0:
+                most = float(near(apart).max()) / (how.guidance or 1)
+                grown.append(min(2, max(1, (how.clear / most) ** 0.5)))
+            z = z + grown[-1] * (following - s) * apart
+        expected = x + (z - x) * (near(z - x) / how.least - 1).clamp(0, 1)
+        assert distance(edit.latent, expected) <= 2e-5 * max(1, expected.abs().max().item())
+        assert edit.forwards == (2 * how.steps if target == TARGETS[0] else how.steps)
+    assert all(growth > 1 for growth in grown)
 
 
 def test_even_grids() -> None:

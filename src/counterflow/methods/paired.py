@@ -4,7 +4,8 @@ Ours, after FlowEdit (arXiv 2412.08629), by what was measured on the bundled mod
 (docs/decisions/0024). Source and target are asked at one noise and guided by one scale: what
 guidance does to any picture cancels. In the first step both are the same picture: the empty prompt
 cancels and is not asked, nor in the last; how far the prompts are apart tells how much guidance the
-edit needs. At the end cells that hardly changed are the picture's own. Poses leave remnants.
+edit needs. Where the model is told its guidance, the change grows instead, in all steps. At the end
+cells that hardly changed are the picture's own. Poses leave remnants.
 """
 
 from __future__ import annotations
@@ -51,18 +52,20 @@ class Paired(Method):
     def step(
         self, run: Run, known: None, x: Latent, g: Tensor | None, step: Step
     ) -> tuple[Latent, Tensor | None]:
-        """The state is the guidance of each target, None before it is known."""
+        """The state is each target's guidance, or what is made of its change; None at first."""
         z, guidance = run.noised(run.noise(), step.sigma), run.backbone.guidance(self.guidance)
         alone = guidance.linear and guidance.forwards == 2  # the empty prompt is asked apart
-        late = step.index >= run.grid.steps - self.unguided
+        told = not guidance.linear and guidance.forwards == 1  # so is the model, in one forward
+        late = step.index >= run.grid.steps - self.unguided and not told
         empty, scale = alone and not late and g is not None, 1 if alone or late else self.guidance
         places = z, x + z - run.image
         asked = run.of_source(places[0], scale), run.of_target(places[1], scale)
         source, target, *rest = run.velocities(step, *asked, *map(run.of_negative, places * empty))
         change, share = target - source, 1.0 if g is None else self.share
-        g = self.scale(change) if g is None and alone else g
-        if alone and g is not None:
-            less = rest[1] - rest[0] if empty else (1 - share) * change
+        if g is None and (alone or told):
+            g = self.growth(change / (scale or 1)) * (self.guidance if alone else 1)
+        if g is not None:
+            less = rest[1] - rest[0] if empty else change * (0 if told else 1 - share)
             change = g * change - (g - 1) * less
         x = x + run.grid.width(step.index) * change
         if step.index == run.grid.steps - 1 and self.least:
@@ -70,10 +73,10 @@ class Paired(Method):
             x = run.image + run.found[-1] * (x - run.image)
         return x, g
 
-    def scale(self, change: Latent) -> Tensor:
-        """Guidance by the root of the first step's largest difference, `[targets, 1, 1, 1]`."""
+    def growth(self, change: Latent) -> Tensor:
+        """Of guidance, by the root of the first step's largest difference, `[targets, 1, 1, 1]`."""
         most = lengths(change).amax((1, 2, 3), keepdim=True).clamp_min(1e-9)
-        return self.guidance * (self.clear / most).sqrt().clamp(1, 2)
+        return (self.clear / most).sqrt().clamp(1, 2)
 
     def outside(self, run: Run, known: None, g: Tensor | None, k: int) -> OneLatent:
         """The picture."""
