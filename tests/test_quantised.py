@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -246,3 +248,22 @@ def test_it_decides_the_picture(tmp_path: Path) -> None:
     how = Loading("toybox", "cpu", "float32", quantize="int8")
     assert how.record()["quantize"] == "int8" and Loading.from_record(how.record()) == how
     assert "quantize" not in Loading().record()
+
+
+@needs_torchao
+def test_it_is_not_heard_where_nobody_asked_for_it(tmp_path: Path) -> None:
+    """diffusers and transformers import it where it is installed, and it logs as it is imported."""
+    command = [
+        sys.executable,
+        "-m",
+        "counterflow",
+        "bench",
+        "--limit",
+        "1",
+        "--method",
+        "chordedit",
+    ]
+    done = subprocess.run(
+        [*command, "-o", tmp_path / "x"], capture_output=True, text=True, check=True
+    )
+    assert "chordedit" in done.stdout and "torch" not in done.stderr.replace("torchvision", "")

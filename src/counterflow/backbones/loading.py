@@ -20,6 +20,9 @@ OFFLOADS = ("model", "sequential", "group")
 QUANTISED = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes"}
 """Number formats that weights are quantised to as they are read, and the package of each."""
 
+IMPORTED = ("torchao", "torch.utils._pytree", "bitsandbytes")
+"""Loggers of what diffusers imports where it is installed, used or not."""
+
 
 @dataclass(frozen=True)
 class Loading:

@@ -19,13 +19,10 @@ from counterflow.backbones.encoders import Freed, check_untouched
 from counterflow.backbones.families import UNUSED
 from counterflow.backbones.hub import is_here
 from counterflow.backbones.identity import identify
-from counterflow.backbones.loading import Loading, choice
+from counterflow.backbones.loading import IMPORTED, Loading, choice
 from counterflow.backbones.memory import place
 from counterflow.backbones.registry import adapter_of, known_words, local_folder, repository
 from counterflow.errors import CounterflowError, InputError, ModelError
-
-IMPORTED = ("torchao", "torch.utils._pytree", "bitsandbytes")
-"""Loggers of what diffusers imports where it is installed, used or not."""
 
 
 def load_backbone(model: Any = "toybox", *given: Any, **options: Any) -> Backbone:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 unexpected error, 2 bad input or usage, 3 the model cannot
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from counterflow import __version__
+from counterflow.backbones.loading import IMPORTED
 from counterflow.cli import (
     batch,
     bench,
@@ -91,6 +93,8 @@ def main(args: list[str] | None = None) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")  # their messages do not help our users
+    for name in IMPORTED:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         code = app(args=args or ["--help"], prog_name="counterflow", standalone_mode=False)
     except CounterflowError as error:

@@ -1,11 +1,10 @@
 """Paired: FlowEdit in few steps, both prompts guided alike, small changes more than large ones.
 
-Ours, after FlowEdit (arXiv 2412.08629), by what was measured on the bundled model
-(docs/decisions/0024). Source and target are asked at one noise and guided by one scale: what
-guidance does to any picture cancels. In the first step both are the same picture: the empty prompt
-cancels and is not asked, nor in the last; how far the prompts are apart tells how much guidance the
-edit needs. Where the model is told its guidance, the change grows instead, in all steps. At the end
-cells that hardly changed are the picture's own. Poses leave remnants.
+Ours, after FlowEdit (arXiv 2412.08629), by what was measured (docs/decisions/0024). Both prompts
+are asked at one noise and guided by one scale: what guidance does to any picture cancels. In the
+first step both pictures are the same: the empty prompt cancels and is not asked, nor in the last;
+how far the prompts are apart tells how much guidance the edit needs or, of a model that is told it,
+how much the change grows. Cells that hardly changed are the picture's own. Poses leave remnants.
 """
 
 from __future__ import annotations
@@ -37,9 +36,7 @@ class Paired(Method):
     unguided: int = setting(3, Integer(0, 1000), "Last steps that do not ask the empty prompt.")
     share: float = setting(0.1, Number(0, 1), "How much they grow of what guidance would.")
     clear: float = setting(
-        3.5,
-        Number(0, 100),
-        "Largest difference of the prompts in the first step below which guidance grows; 0: none.",
+        3.5, Number(0, 100), "Largest first difference below which guidance grows; 0: it does not."
     )
     least: float = setting(
         0.4, Number(0, 100), "Change of a latent cell that is undone; twice as much is kept whole."
