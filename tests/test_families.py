@@ -25,6 +25,7 @@ from counterflow.edit.editor import Editor
 from counterflow.errors import InputError
 from counterflow.flow import Step
 from counterflow.methods.registry import METHODS, method
+from counterflow.methods.support import refusals
 from counterflow.toybox.render import render
 from tiny import TINY
 from tools import MOVING, SCENE, SOURCE, TARGETS, distance, hooks, inverted, mapped, noise, watched
@@ -89,6 +90,16 @@ def test_guidance_and_prompt_matter(its: Editor) -> None:
         for prompt, guidance in ((SOURCE, 1), (SOURCE, 4), (TARGETS[0], 1))
     ]
     assert distance(made[0], made[1]) > 1e-3 and distance(made[0], made[2]) > 1e-3
+
+
+def test_a_size_that_does_not_fit_is_refused(its: Editor) -> None:
+    """With the sizes that do: no multiple of the model's on a side, or too long."""
+    multiple, longest = its.backbone.multiple, its.backbone.longest
+    half = 64 + multiple // 2
+    for size in ((half, 64), (64, half), (100, 100), (longest + multiple, 64)):
+        said = f"multiples of {multiple} up to {longest}|from 16 to {longest}, not"
+        with pytest.raises(InputError, match=said):
+            its.generate(SOURCE, steps=1, size=size)
 
 
 # Inversion and controls
@@ -303,9 +314,10 @@ def test_what_a_family_lacks_is_refused_by_name(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_runs_or_refuses_by_name(
-    its: Editor, name: str, monkeypatch: pytest.MonkeyPatch
+    its: Editor, named: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finite, with its forwards counted, and no hook left."""
+    """Finite, with its forwards counted, and no hook left; and as `counterflow models` says."""
+    refused = name in refusals(TINY[named].family)
     counted: list[int] = []
     velocity = its.backbone.velocity
 
@@ -317,8 +329,9 @@ def test_every_method_runs_or_refuses_by_name(
     try:
         how.check_model(its.backbone)
     except InputError as refusal:
-        assert how.name in str(refusal)
+        assert refused and how.name in str(refusal)
         return
+    assert not refused
     picture = render(SCENE).resize((64, 48))
     mask = np.ones((48, 64), bool) if how.needs_mask else None
     if mask is not None:

@@ -226,11 +226,21 @@ def test_code_of_a_models_own_is_not_run(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("19")
-@pytest.mark.parametrize("name", ["one.safetensors", "one.ckpt"])
-def test_one_file_is_no_model(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"weights")
-    with pytest.raises(ModelError, match=r"is one file.*\(--weights\)"):
-        Loading(str(tmp_path / name)).check()
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("one.safetensors", "give --weights {file} --model FOLDER, with the folder or repository"),
+        ("one.GGUF", "give --weights {file} --model FOLDER, with the folder or repository"),
+        ("one.ckpt", "of single files only .safetensors and .gguf are read, as --weights FILE"),
+    ],
+)
+def test_one_file_is_no_model(tmp_path: Path, name: str, said: str) -> None:
+    """How it can be used is said."""
+    (file := tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(ModelError) as error:
+        Loading(str(file)).check()
+    plain = f"{file} is one file, not a pipeline's folder; {said.format(file=file)}"
+    assert str(error.value).startswith(plain)
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:

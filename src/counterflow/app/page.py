@@ -15,6 +15,7 @@ from counterflow.app.edit_events import EditEvents
 from counterflow.app.mask_events import MaskEvents
 from counterflow.app.studio import SHOWN, Studio
 from counterflow.methods import registry
+from counterflow.methods.support import advice
 
 WAITING = 16
 """Most edits that wait; who comes then is told that the queue is full."""
@@ -81,7 +82,7 @@ def header(studio: Studio) -> str:
     if studio.bundled:
         said = TOYBOX.format(models=", ".join(names[:-1]) + " or " + names[-1])
     else:
-        distilled = escape(studio.editor.backbone.distilled)
+        distilled = escape(advice(studio.editor.backbone.distilled))
         distilled = f"Know that {distilled}." if distilled else ""
         said = OTHER.format(title=escape(studio.title), distilled=distilled)
     return f"<h1>Counterflow</h1><p>{said}</p>"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from counterflow.backbones import sizes
+
 GuidanceForm = Literal["classifier-free", "embedded", "rescaled"]
 """`embedded`: the model is told the scale, in one forward. `rescaled`: classifier-free, and then as
 long as the conditional velocity, token by token or row by row."""
@@ -25,10 +27,9 @@ class Checkpoint:
     repository: str
     licence: str
     """As the repository names it."""
+    size: sizes.Size
     few_steps: int | None = None
     """How many steps it was distilled for, without guidance; None for a model that was not."""
-    billions: float | None = None
-    """Weights of its transformer; None where it is not known for sure."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,12 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.sd3:SD3",
         ("classifier-free",),
         (
-            Checkpoint("stabilityai/stable-diffusion-3-medium-diffusers", STABILITY, billions=2.0),
-            Checkpoint("stabilityai/stable-diffusion-3.5-medium", STABILITY, billions=2.2),
-            Checkpoint("stabilityai/stable-diffusion-3.5-large", STABILITY, billions=8.1),
-            Checkpoint("stabilityai/stable-diffusion-3.5-large-turbo", STABILITY, 4, billions=8.1),
+            Checkpoint("stabilityai/stable-diffusion-3-medium-diffusers", STABILITY, sizes.SD3),
+            Checkpoint("stabilityai/stable-diffusion-3.5-medium", STABILITY, sizes.SD35_MEDIUM),
+            Checkpoint("stabilityai/stable-diffusion-3.5-large", STABILITY, sizes.SD35_LARGE),
+            Checkpoint(
+                "stabilityai/stable-diffusion-3.5-large-turbo", STABILITY, sizes.SD35_LARGE, 4
+            ),
         ),
     ),
     "flux": Family(
@@ -87,9 +90,9 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.flux:Flux",
         ("embedded", "classifier-free"),
         (
-            Checkpoint("black-forest-labs/FLUX.1-dev", FLUX_DEV, billions=11.9),
-            Checkpoint("black-forest-labs/FLUX.1-Krea-dev", FLUX_DEV, billions=11.9),
-            Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, 4, billions=11.9),
+            Checkpoint("black-forest-labs/FLUX.1-dev", FLUX_DEV, sizes.FLUX),
+            Checkpoint("black-forest-labs/FLUX.1-Krea-dev", FLUX_DEV, sizes.FLUX),
+            Checkpoint("black-forest-labs/FLUX.1-schnell", APACHE, sizes.SCHNELL, 4),
         ),
     ),
     "flux2": Family(
@@ -97,7 +100,7 @@ FAMILIES: dict[str, Family] = {
         "Flux2Pipeline",
         "counterflow.backbones.flux2:Flux2",
         ("embedded",),
-        (Checkpoint("black-forest-labs/FLUX.2-dev", FLUX2_DEV, billions=32.2),),
+        (Checkpoint("black-forest-labs/FLUX.2-dev", FLUX2_DEV, sizes.FLUX2),),
         differs=SQUARES,
     ),
     "flux2-klein": Family(
@@ -106,10 +109,10 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.flux2:Klein",
         ("classifier-free",),
         (
-            Checkpoint("black-forest-labs/FLUX.2-klein-base-4B", APACHE),
-            Checkpoint("black-forest-labs/FLUX.2-klein-base-9B", FLUX_KLEIN),
-            Checkpoint("black-forest-labs/FLUX.2-klein-4B", APACHE, 4),
-            Checkpoint("black-forest-labs/FLUX.2-klein-9B", FLUX_KLEIN, 4),
+            Checkpoint("black-forest-labs/FLUX.2-klein-base-4B", APACHE, sizes.KLEIN_4B),
+            Checkpoint("black-forest-labs/FLUX.2-klein-base-9B", FLUX_KLEIN, sizes.KLEIN_9B),
+            Checkpoint("black-forest-labs/FLUX.2-klein-4B", APACHE, sizes.KLEIN_4B, 4),
+            Checkpoint("black-forest-labs/FLUX.2-klein-9B", FLUX_KLEIN, sizes.KLEIN_9B, 4),
         ),
         differs=SQUARES,
     ),
@@ -119,8 +122,8 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.chroma:Chroma",
         ("classifier-free",),
         (
-            Checkpoint("lodestones/Chroma1-HD", APACHE, billions=8.9),
-            Checkpoint("lodestones/Chroma1-Base", APACHE, billions=8.9),
+            Checkpoint("lodestones/Chroma1-HD", APACHE, sizes.CHROMA),
+            Checkpoint("lodestones/Chroma1-Base", APACHE, sizes.CHROMA),
         ),
         differs="its mask adds to the logits and hides no padding (diffusers issue 12116)",
     ),
@@ -130,8 +133,8 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.z_image:ZImage",
         ("classifier-free",),
         (
-            Checkpoint("Tongyi-MAI/Z-Image", APACHE, billions=6.2),
-            Checkpoint("Tongyi-MAI/Z-Image-Turbo", APACHE, 8, billions=6.2),
+            Checkpoint("Tongyi-MAI/Z-Image", APACHE, sizes.Z_IMAGE),
+            Checkpoint("Tongyi-MAI/Z-Image-Turbo", APACHE, sizes.Z_IMAGE, 8),
         ),
         plainly=(("guidance_scale", 0.0),),
     ),
@@ -140,14 +143,14 @@ FAMILIES: dict[str, Family] = {
         "QwenImagePipeline",
         "counterflow.backbones.qwen_image:QwenImage",
         ("rescaled",),
-        (Checkpoint("Qwen/Qwen-Image", APACHE, billions=20.4),),
+        (Checkpoint("Qwen/Qwen-Image", APACHE, sizes.QWEN),),
     ),
     "qwen-image-2.1": Family(
         "Qwen-Image 2.1",
         "QwenImage21Pipeline",
         "counterflow.backbones.qwen_image21:QwenImage21",
         ("classifier-free",),
-        (Checkpoint("Qwen/Qwen-Image-2.1", QWEN_RESEARCH, billions=7.1),),
+        (Checkpoint("Qwen/Qwen-Image-2.1", QWEN_RESEARCH, sizes.QWEN21),),
     ),
     "aura-flow": Family(
         "AuraFlow",
@@ -155,9 +158,9 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.aura_flow:AuraFlow",
         ("classifier-free",),
         (
-            Checkpoint("fal/AuraFlow-v0.3", APACHE, billions=6.8),
-            Checkpoint("fal/AuraFlow-v0.2", APACHE, billions=6.8),
-            Checkpoint("fal/AuraFlow", APACHE, billions=6.8),
+            Checkpoint("fal/AuraFlow-v0.3", APACHE, sizes.AURA_FLOW),
+            Checkpoint("fal/AuraFlow-v0.2", APACHE, sizes.AURA_FLOW),
+            Checkpoint("fal/AuraFlow", APACHE, sizes.AURA_FLOW),
         ),
     ),
     "krea-2": Family(
@@ -166,8 +169,8 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.krea2:Krea2",
         ("classifier-free",),
         (
-            Checkpoint("krea/Krea-2-Raw", KREA, billions=12.8),
-            Checkpoint("krea/Krea-2-Turbo", KREA, 8, billions=12.8),
+            Checkpoint("krea/Krea-2-Raw", KREA, sizes.KREA2),
+            Checkpoint("krea/Krea-2-Turbo", KREA, sizes.KREA2, 8),
         ),
         plainly=(("guidance_scale", 0.0),),
     ),
@@ -176,7 +179,7 @@ FAMILIES: dict[str, Family] = {
         "LongCatImagePipeline",
         "counterflow.backbones.longcat_image:LongCatImage",
         ("rescaled",),
-        (Checkpoint("meituan-longcat/LongCat-Image", APACHE),),
+        (Checkpoint("meituan-longcat/LongCat-Image", APACHE, sizes.LONGCAT),),
         unused=("text_processor",),
         plainly=(("guidance_scale", 1.0), ("enable_prompt_rewrite", False)),
     ),
@@ -185,14 +188,14 @@ FAMILIES: dict[str, Family] = {
         "OvisImagePipeline",
         "counterflow.backbones.ovis_image:OvisImage",
         ("classifier-free",),
-        (Checkpoint("AIDC-AI/Ovis-Image-7B", APACHE, billions=7.4),),
+        (Checkpoint("AIDC-AI/Ovis-Image-7B", APACHE, sizes.OVIS),),
     ),
     "hunyuan-image": Family(
         "HunyuanImage 2.1",
         "HunyuanImagePipeline",
         "counterflow.backbones.hunyuan_image:HunyuanImage",
         ("classifier-free",),
-        (Checkpoint("hunyuanvideo-community/HunyuanImage-2.1-Diffusers", HUNYUAN, billions=17.4),),
+        (Checkpoint("hunyuanvideo-community/HunyuanImage-2.1-Diffusers", HUNYUAN, sizes.HUNYUAN),),
         unused=("guider", "ocr_guider"),
     ),
     "lumina2": Family(
@@ -200,7 +203,7 @@ FAMILIES: dict[str, Family] = {
         "Lumina2Pipeline",
         "counterflow.backbones.lumina2:Lumina2",
         ("rescaled",),
-        (Checkpoint("Alpha-VLLM/Lumina-Image-2.0", APACHE, billions=2.6),),
+        (Checkpoint("Alpha-VLLM/Lumina-Image-2.0", APACHE, sizes.LUMINA2),),
     ),
     "ernie-image": Family(
         "ERNIE-Image",
@@ -208,8 +211,8 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.ernie_image:ErnieImage",
         ("classifier-free",),
         (
-            Checkpoint("baidu/ERNIE-Image", APACHE),
-            Checkpoint("baidu/ERNIE-Image-Turbo", APACHE, 8),
+            Checkpoint("baidu/ERNIE-Image", APACHE, sizes.ERNIE),
+            Checkpoint("baidu/ERNIE-Image-Turbo", APACHE, sizes.ERNIE, 8),
         ),
         differs=SQUARES,
     ),
@@ -219,11 +222,11 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.sana:Sana",
         ("classifier-free",),
         (
+            Checkpoint("Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers", NSCL, sizes.SANA),
+            Checkpoint("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers", NSCL, sizes.SANA),
             Checkpoint(
-                "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers", NSCL, billions=1.6
+                "Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers", NSCL, sizes.SANA_LARGE
             ),
-            Checkpoint("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers", NSCL, billions=1.6),
-            Checkpoint("Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers", NSCL, billions=4.8),
         ),
         lacks=("modulated text", "joint attention"),
         plainly=(("guidance_scale", 1.0), ("use_resolution_binning", False)),
@@ -234,9 +237,9 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.hidream:HiDream",
         ("classifier-free",),
         (
-            Checkpoint("HiDream-ai/HiDream-I1-Full", "mit"),
-            Checkpoint("HiDream-ai/HiDream-I1-Dev", "mit", 28),
-            Checkpoint("HiDream-ai/HiDream-I1-Fast", "mit", 16),
+            Checkpoint("HiDream-ai/HiDream-I1-Full", "mit", sizes.HIDREAM),
+            Checkpoint("HiDream-ai/HiDream-I1-Dev", "mit", sizes.HIDREAM, 28),
+            Checkpoint("HiDream-ai/HiDream-I1-Fast", "mit", sizes.HIDREAM, 16),
         ),
     ),
     "bria-fibo": Family(
@@ -244,7 +247,7 @@ FAMILIES: dict[str, Family] = {
         "BriaFiboPipeline",
         "counterflow.backbones.bria_fibo:BriaFibo",
         ("classifier-free",),
-        (Checkpoint("briaai/FIBO", "bria-fibo"),),
+        (Checkpoint("briaai/FIBO", "bria-fibo", sizes.FIBO),),
     ),
     "prx": Family(
         "PRX",
@@ -252,8 +255,8 @@ FAMILIES: dict[str, Family] = {
         "counterflow.backbones.prx:PRX",
         ("classifier-free",),
         (
-            Checkpoint("Photoroom/prx-512-t2i-sft", APACHE),
-            Checkpoint("Photoroom/prx-512-t2i-sft-distilled", APACHE, 8),
+            Checkpoint("Photoroom/prx-512-t2i-sft", APACHE, sizes.PRX),
+            Checkpoint("Photoroom/prx-512-t2i-sft-distilled", APACHE, sizes.PRX, 8),
         ),
         lacks=("modulated text",),
         plainly=(("guidance_scale", 1.0), ("use_resolution_binning", False)),
@@ -284,6 +287,7 @@ def told(steps: int | None) -> str:
         return ""
     return (
         f"by its name or configuration this model was distilled for about {steps} steps without "
-        "guidance: its velocities are no flow between picture and noise, so inversions are rough; "
-        "set guidance to 1 and few steps, or take a model that was not distilled"
+        "guidance, so set guidance to 1 and few steps; its velocities are no flow between picture "
+        "and noise, and a grid of few steps is coarse, so expect rough inversions (reasoned, not "
+        "measured)"
     )

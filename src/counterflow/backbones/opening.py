@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +29,9 @@ def load_backbone(model: Any = "toybox", *given: Any, **options: Any) -> Backbon
 
     `model` is a name, with `given` and `options` as the further fields of `Loading`; a `Loading`;
     or a pipeline in memory, which is taken as it is, without options. Only safetensors and GGUF are
-    read and no remote code is run. Warns (UserWarning) of a model that was distilled for few steps.
-    Raises ModelError if the model cannot be opened, does not fit or cannot be compiled here, and
-    InputError for a wrong value.
+    read and no remote code is run. Of a model that was made for few steps the backbone's
+    `distilled` says what to know. Raises ModelError if the model cannot be opened, does not fit or
+    cannot be compiled here, and InputError for a wrong value.
     """
     how = choice(model, given, options)
     if how is None:
@@ -81,8 +80,6 @@ def _opened(how: Loading) -> Backbone:
         from counterflow.backbones.hooks import compile_blocks
 
         compile_blocks(adapter)
-    if adapter.distilled:
-        warnings.warn(adapter.distilled, stacklevel=3)
     return adapter
 
 
@@ -132,7 +129,9 @@ def _transformer(
     kind: Any, path: Path, where: str, dtype: torch.dtype, options: dict[str, Any]
 ) -> Any:
     """A transformer from one file, by the pipeline's own configuration of it."""
-    if not hasattr(kind, "from_single_file"):
+    from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+
+    if not any(each.__name__ in SINGLE_FILE_LOADABLE_CLASSES for each in kind.__mro__):
         raise InputError(f"diffusers reads no single file of a {kind.__name__}")
     more = dict(options)
     if path.suffix.lower() == ".gguf":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from counterflow.backbones.families import ADAPTERS
+from counterflow.backbones.unsupported import why_not
 from counterflow.errors import InputError, ModelError
 
 BUNDLED = {"toybox": "weights", "toybox-flux": "weights_flux"}
@@ -56,8 +57,7 @@ def check_model(model: str) -> None:
     if folder is not None:
         if folder.is_file():
             raise ModelError(
-                f"{folder} is one file, not a pipeline's folder: give a transformer's .safetensors "
-                "or .gguf as weights (--weights), beside the pipeline that it is of"
+                f"{folder} is one file, not a pipeline's folder; {_as_weights(folder)}"
             )
         adapter_of(pipeline_class(folder))
         if coded := parts_with_code(folder):
@@ -70,6 +70,16 @@ def check_model(model: str) -> None:
                 f"{folder} is incomplete: no .safetensors of {', '.join(missing)} (files of other "
                 "forms can hold code and are not read)"
             )
+
+
+def _as_weights(file: Path) -> str:
+    """How a single file can be used."""
+    if file.suffix.lower() not in (".safetensors", ".gguf"):
+        return "of single files only .safetensors and .gguf are read, as --weights FILE"
+    return (
+        f"give --weights {file} --model FOLDER, with the folder or repository of the pipeline "
+        "whose transformer it is: text encoders and configuration come from there"
+    )
 
 
 def parts_without_weights(folder: Path) -> list[str]:
@@ -140,9 +150,10 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def adapter_of(name: str) -> str:
-    """The adapter of a pipeline class; ModelError, with the supported ones, if there is none."""
+    """The adapter of a pipeline class; ModelError, with what to take, if there is none."""
     if name not in ADAPTERS:
-        raise ModelError(f"no adapter for {name}; supported: {', '.join(ADAPTERS)}")
+        said = why_not(name) or f"supported: {', '.join(ADAPTERS)}"
+        raise ModelError(f"no adapter for {name}; {said}")
     return ADAPTERS[name]
 
 

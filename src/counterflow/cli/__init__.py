@@ -24,6 +24,7 @@ from counterflow.cli import (
     interrupt,
     inversions,
     methods,
+    models,
     page,
     replay,
     report,
@@ -55,6 +56,7 @@ tune.register(app)
 report.register(app)
 vital.register(app)
 system.register(app)
+models.register(app)
 page.register(app)
 app.add_typer(toybox.app, name="toybox")
 

@@ -57,6 +57,13 @@ def models() -> Offers:
     return list(found.items())
 
 
+def families() -> Offers:
+    """Families of models, with their titles."""
+    from counterflow.backbones.families import FAMILIES
+
+    return [(name, family.title) for name, family in FAMILIES.items()]
+
+
 def words(*options: str) -> Callable[[], list[str]]:
     """What completes an option of a few words."""
     return lambda: list(options)

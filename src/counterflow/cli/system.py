@@ -1,4 +1,4 @@
-"""`demo`, `models` and `doctor`."""
+"""`demo` and `doctor`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import platform
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from counterflow.backbones.families import Checkpoint, Family
 from counterflow.backbones.loading import Loading
 from counterflow.cli import show
+from counterflow.cli.models import entry
 from counterflow.cli.options import TOYBOX, Json, opens_a_model
 from counterflow.cli.outputs import check_output
 from counterflow.errors import ModelError
@@ -23,7 +23,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "nump
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (demo, models, doctor):
+    for command in (demo, doctor):
         app.command()(command)
 
 
@@ -59,52 +59,6 @@ def demo(
     show.line(f"\n{output}")
 
 
-def models(json: Json = False) -> None:
-    """List the models on this machine: the bundled ones, and pipelines in the hub's cache.
-
-    And those that people have, by family, with their licences; nothing is fetched.
-    """
-    from counterflow.backbones.families import ADAPTERS, FAMILIES
-    from counterflow.backbones.registry import bundled, cached
-
-    entries = [_model(name, path) for name, path in [*bundled(), *cached()]]
-    if json:
-        families = {name: asdict(family) for name, family in FAMILIES.items()}
-        show.as_json({"models": entries, "supported": list(ADAPTERS), "families": families})
-        return
-    show.table(
-        ["model", "pipeline", "MB", "state"],
-        [[m["model"], m["pipeline"], m["megabytes"], m["state"]] for m in entries],
-    )
-    show.line(
-        "\nSupported families. Give --model a folder or repository of one. GB: of the transformer\n"
-        "in bfloat16; --cast or --quantize int8 halves it. Text encoders come on top, a few to\n"
-        "some twenty; --offload or --free-text keeps them away while it runs.\n"
-    )
-    show.table(
-        ["family", "model", "guidance", "GB", "licence", "what to know"],
-        [
-            [
-                family.title,
-                each.repository,
-                ", ".join(family.guidance),
-                each.billions and 2 * each.billions,
-                each.licence,
-                _to_know(family, each),
-            ]
-            for family in FAMILIES.values()
-            for each in family.checkpoints
-        ],
-    )
-
-
-def _to_know(family: Family, model: Checkpoint) -> str:
-    """What does not hold for a model as for others."""
-    said = [] if model.few_steps is None else [f"about {model.few_steps} steps, no guidance"]
-    said += [f"no {' or '.join(family.lacks)}"] if family.lacks else []
-    return "; ".join(said)
-
-
 @opens_a_model
 def doctor(json: Json = False, loading: Loading | None = None) -> None:
     """Check the installation: versions, devices, model folders; with --model a model, too.
@@ -119,11 +73,11 @@ def doctor(json: Json = False, loading: Loading | None = None) -> None:
 
     lines = {"counterflow": _version("counterflow"), "python": platform.python_version()}
     lines |= {name: _version(name) for name in PACKAGES}
-    ours = [_model(name, path) for name, path in bundled()]
+    ours = [entry(name, path) for name, path in bundled()]
     # Models in the hub's cache are shown, but do not decide whether the installation is healthy.
     healthy = all(each["state"] == "ready" for each in ours) and MISSING not in lines.values()
     lines["devices"] = _devices()
-    for model in [*ours, *(_model(name, path) for name, path in cached())]:
+    for model in [*ours, *(entry(name, path) for name, path in cached())]:
         what = f"{model['state']}, {model['pipeline']}, {model['megabytes']} MB"
         lines[f"model {model['model']}"] = f"{what}, {model['folder']}"
     if json:
@@ -173,22 +127,3 @@ def _devices() -> str:
     if torch.backends.mps.is_available():
         names.append("mps")
     return ", ".join(names)
-
-
-def _model(name: str, folder: Path) -> dict[str, Any]:
-    """The entry of a model folder: pipeline class, size, and whether it can be used."""
-    from counterflow.backbones.families import ADAPTERS
-    from counterflow.backbones.registry import parts_without_weights, pipeline_class
-
-    entry = {"model": name, "folder": str(folder), "pipeline": None, "megabytes": 0}
-    try:
-        entry["pipeline"] = kind = pipeline_class(folder)
-    except ModelError as error:
-        return entry | {"state": f"unusable: {error}"}
-    entry["megabytes"] = round(
-        sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
-    )
-    if kind not in ADAPTERS:
-        return entry | {"state": "unsupported"}
-    missing = parts_without_weights(folder)
-    return entry | {"state": f"incomplete: no {', '.join(missing)}" if missing else "ready"}

@@ -72,10 +72,12 @@ class Generator:
     def load(cls: type[G], model: Any = "toybox", *given: Any, **options: Any) -> G:
         """Load a model; arguments, options and errors are those of `load_backbone`.
 
-        A pipeline in memory may come with `negative`.
+        A pipeline in memory may come with `negative`. Warns (UserWarning) of a model that was
+        distilled for few steps, and says which methods suit it.
         """
         from counterflow.backbones.loading import choice
         from counterflow.backbones.opening import load_backbone
+        from counterflow.methods.support import advice
 
         how = choice(model, given, options)
         negative = options.get("negative", "") if how is None else how.negative
@@ -83,6 +85,8 @@ class Generator:
         if how is not None:
             device, dtype = str(editor.backbone.device), str(editor.backbone.dtype)
             editor.loading = replace(how, device=device, dtype=dtype.removeprefix("torch."))
+        if said := advice(editor.backbone.distilled):
+            warnings.warn(said, stacklevel=2)
         return editor
 
     @frugal
