@@ -58,7 +58,8 @@ def saved_by(where: str, index: Mapping[str, Any], options: Mapping[str, Any]) -
 
     methods = {}
     for part, place in index.items():
-        if part.startswith(NETWORKS) and isinstance(place, list | tuple) and all(place):
+        named = isinstance(place, list | tuple) and all(isinstance(each, str) for each in place)
+        if named and part.startswith(NETWORKS):
             config = Part.load_config(where, subfolder=part, **options).get("quantization_config")
             if config:
                 methods[part] = str(config.get("quant_method") or "bitsandbytes")
