@@ -269,8 +269,13 @@ REPORT = Report(True, 0.4, 0.5, [], {}, {}, "paired", *SIZES, 5)
         (
             {"picture": 2.0},
             (None, None, ("helicopter", "pilot")),
-            "This model never learned 'helicopter' and 'pilot': what comes of the edit is not "
-            "known.",
+            "The picture is unlike what this model draws, and this model never learned "
+            "'helicopter' and 'pilot': what comes of the edit is not known.",
+        ),
+        (
+            {},
+            (None, None, ("helicopter",)),
+            "This model never learned 'helicopter': what comes of the edit is not known.",
         ),
     ],
 )

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from counterflow.backbones.identity import identify
 from counterflow.cli import main
@@ -137,6 +138,10 @@ def test_the_bundled_model_knows_its_world(run: Run, tmp_path: Path) -> None:
     assert "Edited at 128x128 and enlarged to 512x512: expect blur." in said
     trust = read_settings(out)["trust"]
     assert trust["forwards"] == COST and trust["success"] > 0.9 and trust["method"] == "paired"
+    assert "by paired as it comes" not in said
+    masked = ["--mask", tmp_path / "mask.png", "--source", PROMPT, "-o", tmp_path / "masked.png"]
+    Image.new("L", (512, 512), 255).save(tmp_path / "mask.png")
+    assert "by paired as it comes" in run(*edit[:-2], *masked)[1]
     wrong = "a purple frog in a room wearing a green hat"
     asked = ["check", tmp_path / "right.png", "--source", wrong]
     assert "Picture and source sentence do not fit each other." in run(*asked)[1]

@@ -74,7 +74,9 @@ def methods(steps: int = 30, iterations: int = 3) -> dict[str, Method]:
         ALL: AllPasses(steps=steps, iterations=iterations),
         "paired": registry.method("paired"),
         "flowedit": registry.method("flowedit"),
-        "flowedit, tuned": registry.method("flowedit", steps=10, guidance=2.0, source_guidance=2.0),
+        "flowedit, 10 steps": registry.method(
+            "flowedit", steps=10, guidance=2.0, source_guidance=2.0
+        ),
     }
 
 

@@ -156,9 +156,8 @@ def edit(
         editor.notice(job.source or "", *target)
         inversion = job.inversion(editor, progress)
         made: list[figures.Made] = []
-        expecting = Expecting(
-            editor, target, turns, _titled(job.method), check and noise_seed is None
-        )
+        titled = _titled(job.method, mask is not None, exact_background)
+        expecting = Expecting(editor, target, turns, titled, check and noise_seed is None)
         for n, (result, inside, origin) in enumerate(plan.run(job, editor, inversion, progress)):
             trust = expecting(origin, n)
             record = job.record("edit", outputs[n], **plan.record(n), trust=trust)
@@ -198,8 +197,11 @@ def _notice(source: str, targets: list[str]) -> None:
             )
 
 
-def _titled(method: Method) -> str:
-    """A method's name, and the settings that are not its own."""
+def _titled(method: Method, *otherwise: bool) -> str:
+    """A method's name, and the settings that are not its own; what else is done otherwise counts
+    as one.
+    """
     from counterflow.methods.registry import changed
 
-    return ",".join([method.name, *(f"{k}={v}" for k, v in changed(method.name, method).items())])
+    own = [f"{k}={v}" for k, v in changed(method.name, method).items()]
+    return ",".join([method.name, *own, *["otherwise"] * any(otherwise)])

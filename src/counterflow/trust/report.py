@@ -32,7 +32,10 @@ from counterflow.trust.noise import noise_statistics
 
 LIKELY = 0.5
 """Probability below which an edit is called likely to fail."""
-UNKNOWN = "Not calibrated for this model: run counterflow calibrate --prompts."
+UNKNOWN = (
+    "Not calibrated for this model: run counterflow calibrate, with --prompts for a model of "
+    "another world than the bundled one."
+)
 EXACT = 60.0
 """dB of a round trip that is counted as no more: that of a decoded picture is near infinite."""
 METHOD, STEPS = "euler", 10
@@ -215,7 +218,8 @@ def sentence(report: Report, n: int = 0, method: str = "") -> str:
     subject, edit = doubt(report), report.edits[n]
     if edit.unknown:
         words = " and ".join(map(repr, edit.unknown))
-        return f"This model never learned {words}: what comes of the edit is not known."
+        begins = f"{subject}, and this" if subject else "This"
+        return f"{begins} model never learned {words}: what comes of the edit is not known."
     if edit.success is None or edit.preserved is None:
         return overall(report)
     chances = f"success {edit.success:.0%}, preservation {edit.preserved:.0%}".replace("%", " %")
