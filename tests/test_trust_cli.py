@@ -140,8 +140,11 @@ def test_the_bundled_model_knows_its_world(run: Run, tmp_path: Path) -> None:
     assert trust["forwards"] == COST and trust["success"] > 0.9 and trust["method"] == "paired"
     assert "by paired as it comes" not in said
     masked = ["--mask", tmp_path / "mask.png", "--source", PROMPT, "-o", tmp_path / "masked.png"]
-    Image.new("L", (512, 512), 255).save(tmp_path / "mask.png")
-    assert "by paired as it comes" in run(*edit[:-2], *masked)[1]
+    mask = Image.new("L", (512, 512), 0)
+    mask.paste(255, (100, 100, 400, 400))
+    mask.save(tmp_path / "mask.png")
+    code, said, err = run(*edit[:-2], *masked)
+    assert code == 0 and "by paired as it comes" in said, err
     wrong = "a purple frog in a room wearing a green hat"
     asked = ["check", tmp_path / "right.png", "--source", wrong]
     assert "Picture and source sentence do not fit each other." in run(*asked)[1]
