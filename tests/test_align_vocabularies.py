@@ -48,7 +48,7 @@ THEIRS = get_tokenizer("qwen2.5-7b-instruct")
 READERS: dict[str, Reader] = {"clip": by_clip, "qwen": by_qwen}
 each = pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 levels = pytest.mark.parametrize("level", ["token", "word"])
-some = settings(max_examples=40)
+some = settings(max_examples=25)
 
 PLAIN = [
     *("a", "the", "cat", "dog", "red", "redder", "redhot", "blue", "hat", "grass", "photo"),
@@ -257,17 +257,17 @@ def test_by_word_only_whole_equal_words_are_kept(reader: Reader, edit: tuple[str
 @levels
 @some
 @given(
-    st.permutations(PLAIN).map(lambda words: words[:7]),
+    st.permutations([word for word in PLAIN if not word.startswith("red")] + ["red"]),
     st.lists(st.sampled_from(["café", "猫", "кот", "straße", "고양이", "house"]), max_size=7),
     st.randoms(),
 )
 def test_the_other_way_maps_the_same_rows(
     reader: Reader, level: Level, words: list[str], others: list[str], random: Random
 ) -> None:
-    """Where there is one best alignment: words of one token, each in a prompt once."""
+    """Where there is one best alignment: each word, and each token, is in a prompt once."""
     target = words.copy()
     for word in dict.fromkeys(others):
-        target[random.randrange(7)] = word
+        target[random.randrange(len(words))] = word
     edit = ("x " + " ".join(words), "x " + " ".join(target))
     there = pairs(reader, edit, level)
     assert there == {(i, j) for j, i in pairs(reader, edit[::-1], level)}
