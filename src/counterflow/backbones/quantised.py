@@ -11,8 +11,8 @@ import torch
 from counterflow.backbones.loading import QUANTISED, Loading
 from counterflow.errors import InputError
 
-BY = {"torchao": "torchao", "bitsandbytes": "bitsandbytes", "gguf": "gguf"}
-"""The package of a method by which weights were quantised before they were saved."""
+BY = ("torchao", "bitsandbytes", "gguf")
+"""Packages that are named for the method by which they quantise weights that are saved then."""
 NETWORKS = ("transformer", "text_encoder")
 
 
@@ -29,7 +29,7 @@ def check(how: Loading, saved: Mapping[str, str], device: str) -> None:
     """
     for part, method in saved.items():
         if method in BY:
-            need(BY[method], f"the {part} of {how.model}, quantised by {method},")
+            need(method, f"the {part} of {how.model}, quantised by {method},")
     on_cpu = device.partition(":")[0] == "cpu"
     if (own := saved.get("transformer")) is not None:
         given = {"--quantize": how.quantize, "--cast": how.cast, "--lora": how.lora}

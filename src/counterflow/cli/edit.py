@@ -156,7 +156,7 @@ def edit(
         editor.notice(job.source or "", *target)
         inversion = job.inversion(editor, progress)
         made: list[figures.Made] = []
-        titled = _titled(job.method, mask is not None, exact_background)
+        titled = _titled(job.method, mask is not None or exact_background)
         expecting = Expecting(editor, target, turns, titled, check and noise_seed is None)
         for n, (result, inside, origin) in enumerate(plan.run(job, editor, inversion, progress)):
             trust = expecting(origin, n)
@@ -197,11 +197,9 @@ def _notice(source: str, targets: list[str]) -> None:
             )
 
 
-def _titled(method: Method, *otherwise: bool) -> str:
-    """A method's name, and the settings that are not its own; what else is done otherwise counts
-    as one.
-    """
+def _titled(method: Method, bounded: bool) -> str:
+    """A method's name, and the settings that are not its own; a bound in the picture is one."""
     from counterflow.methods.registry import changed
 
     own = [f"{k}={v}" for k, v in changed(method.name, method).items()]
-    return ",".join([method.name, *own, *["otherwise"] * any(otherwise)])
+    return ",".join([method.name, *own, *["bounded"] * bounded])

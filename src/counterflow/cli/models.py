@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from counterflow.backbones.families import FAMILIES, Checkpoint, Family, told
-from counterflow.backbones.sizes import ROWS, SIDES
+from counterflow.backbones.families import ADAPTERS, FAMILIES, Checkpoint, Family, told
+from counterflow.backbones.sizes import ROWS, SIDES, Size
 from counterflow.cli import completing, show
 from counterflow.cli.options import Json
 from counterflow.errors import InputError, ModelError
@@ -51,7 +51,6 @@ def models(
     if name is not None:
         show.as_json(_facts(name)) if json else _whole(name)
         return
-    from counterflow.backbones.families import ADAPTERS
     from counterflow.backbones.registry import bundled, cached
 
     entries = [entry(name, path) for name, path in [*bundled(), *cached()]]
@@ -179,12 +178,14 @@ def _whole(name: str) -> None:
     show.line()
     _table(family)
     show.line("\nGB kept of the source for each step at most (--keep bounds it); a row's forward")
-    rows = {each.size: each.repository for each in reversed(family.checkpoints)}
+    rows: dict[Size, str] = {}
+    for each in family.checkpoints:
+        rows.setdefault(each.size, each.repository)
     show.table(
         ["  model", *(f"{what} {side}" for side in SIDES for what in ("kept", "forward"))],
         [
             [f"  {repository}", *(gb(side) for side in SIDES for gb in (size.kept, size.forward))]
-            for size, repository in reversed(rows.items())
+            for size, repository in rows.items()
         ],
     )
     show.line(f"\n{textwrap.fill(HOW, WIDTH)}")
@@ -198,7 +199,6 @@ def _filled(text: str) -> str:
 
 def entry(name: str, folder: Path) -> dict[str, Any]:
     """The entry of a model folder: pipeline class, size, and whether it can be used."""
-    from counterflow.backbones.families import ADAPTERS
     from counterflow.backbones.registry import parts_without_weights, pipeline_class
     from counterflow.backbones.unsupported import why_not
 

@@ -39,5 +39,7 @@ def advice(distilled: str) -> str:
 
     This is reasoned from what the methods need, and measured on no released model.
     """
+    if not distilled:
+        return ""  # without a look at any method: every model that is opened comes here
     suited = ", ".join(without_inversion())
-    return distilled and f"{distilled}; methods that invert nothing make more sense: {suited}"
+    return f"{distilled}; methods that invert nothing make more sense: {suited}"
