@@ -73,6 +73,24 @@ def test_equal_inversions_are_made_once_and_told_in_full(one: Editor, picture: P
     assert costs == [9, 9, 9]
 
 
+def test_what_to_expect_is_told_once_as_edit_tells_it(
+    picture: Path, run: Run, tmp_path: Path
+) -> None:
+    """The same figures; the sentence names the method that its probabilities are of."""
+    words = ["--source", PROMPT, "--target", TARGET, "--json"]
+    code, out, _ = run("edit", picture, *words, "-o", tmp_path / "e.png", "--set", "steps=2")
+    own = json.loads(out)["edits"][0]["trust"]
+    some = ["compare", picture, *words, "--methods", "euler,paired", "--set", "steps=2"]
+    code, out, _ = run(*some)
+    told = json.loads(out)["trust"]
+    assert code == 0 and 0 < own["success"] < 1 and len(own["places"]) >= len(own["figures"])
+    assert told["sentence"].endswith("by paired as it comes.")
+    del told["sentence"], own["sentence"]
+    assert told == own
+    code, out, _ = run(*some, "--no-check")
+    assert json.loads(out)["trust"]["sentence"] == ""
+
+
 def test_bad_input_is_refused(picture: Path, model: str, run: Run, tmp_path: Path) -> None:
     grid = ["--grid", tmp_path / "g.png"]
     refused(run(*args(picture, model, "--method", "euler")), 2, "--grid")

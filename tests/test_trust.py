@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
+from counterflow.bench.stats import bounds
 from counterflow.bench.trust.calibrate import calibrate, evaluate, truth
 from counterflow.bench.trust.measure import Row
 from counterflow.bench.trust.population import KINDS, PLAIN, RIGHT, WRONG, trials
@@ -229,6 +230,16 @@ def test_truth() -> None:
     assert found["share"] == 0.75 and found["mean probability"] == 0.5
     assert found["calibration error"] == pytest.approx((0.2 + 0.8) / 4)
     assert found["AUC"] == pytest.approx(2.5 / 3)
+    low, high = truth([0.9, 0.9, 0.1, 0.1] * 50, [True, True, False, True] * 50)["error, 95 %"]
+    assert 0.15 < low < 0.25 < high < 0.35
+
+
+def test_bounds_of_a_mean_are_those_of_its_standard_error() -> None:
+    """A closed form: 1.96 standard deviations over the root of the count, each way."""
+    values = np.random.default_rng(3).normal(size=200).tolist()
+    low, high = bounds(lambda some: float(np.mean(some)), values) or (0, 0)
+    assert (high - low) / 2 == pytest.approx(1.96 * np.std(values) / 200**0.5, rel=0.1)
+    assert bounds(lambda some: None, values) is None and bounds(sum, [1.0]) is None
 
 
 SIZES = (128, 128), (128, 128), (128, 128)

@@ -110,6 +110,10 @@ def test_evaluate_prints_every_kind(model: str, calibrated: Path, run: Run, tmp_
     found = json.loads(out)
     assert code == 0 and found["probabilities"] == {}
     assert found["kinds"]["noise"]["count"] == 4 and 0 <= found["kinds"]["noise"]["AUC"] <= 1
+    low, high = found["kinds"]["noise"]["AUC, 95 %"]
+    assert 0 <= low <= found["kinds"]["noise"]["AUC"] <= high <= 1
+    code, out, _ = run(*args)
+    assert code == 0 and f"{low:.2f} to {high:.2f}" in out
     assert not list(own_folder().glob("*evaluate*"))
 
 

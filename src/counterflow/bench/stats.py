@@ -118,6 +118,32 @@ def difference_of_differences(
     return _interval(mean, averages, *counts)
 
 
+def bounds(
+    statistic: Callable[..., float | None],
+    *groups: Sequence[Any],
+    seed: int = 0,
+    resamples: int = 1000,
+) -> tuple[float, float] | None:
+    """The 95 % bounds of a statistic of groups of cases, each resampled by itself.
+
+    None where a group has fewer than two cases. Resamples for which the statistic is None are left
+    out. Of a statistic that is never negative, such as a calibration error, resampling adds to it.
+    """
+    if any(len(group) < 2 for group in groups):
+        return None
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(resamples):
+        chosen = [[group[n] for n in rng.integers(len(group), size=len(group))] for group in groups]
+        value = statistic(*chosen)
+        if value is not None:
+            found.append(value)
+    if not found:
+        return None
+    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def _finite(*columns: Sequence[Value]) -> tuple[list[Values], int, int]:
     """Each column at the cases of which all are finite; how many lack one, or are infinite."""
     lengths = [len(column) for column in columns]

@@ -14,6 +14,7 @@ from counterflow.cli.bench import variants
 from counterflow.cli.options import (
     TOYBOX,
     Budget,
+    Check,
     ImageArg,
     Json,
     MaskFeather,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from counterflow.edit.job import Job
 
 COLUMNS = 6
+EACH = "each method"
+"""For whom a probability is told: it is always that of the one it was measured with."""
 
 
 def register(app: typer.Typer) -> None:
@@ -68,6 +71,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder for each method's PNG.")
     ] = None,
+    check: Check = True,
     seed: Seed = 0,
     loading: Loading = TOYBOX,
     json: Json = False,
@@ -97,13 +101,16 @@ def compare(
     assert job.picture is not None, "it is open"
     from counterflow.bench.compare import compare as run
     from counterflow.images import save_png
-    from counterflow.trust.report import enlarged
+    from counterflow.methods.registry import DEFAULT
+    from counterflow.trust.expecting import Expecting
 
     results = []
     with show.progress() as progress:
         editor = job.model.load()
         editor.notice(source, target)
         prompts = (source, target)
+        expecting = Expecting(editor, [target], method=EACH, wanted=check)
+        trust = expecting(editor.invert(job.picture, source, DEFAULT, seed=seed), 0)
         for each in run(editor, job.picture, *prompts, chosen, job.inside, seed, progress):
             results.append(each)
             if each.edit is not None and each.name in places:
@@ -112,7 +119,8 @@ def compare(
     if grid is not None:
         _draw(grid, job, results, target)
     if json:
-        show.as_json({"source": source, "target": target, "methods": [*map(_facts, results)]})
+        methods = [*map(_facts, results)]
+        show.as_json({"source": source, "target": target, "methods": methods, "trust": trust})
     else:
         header = ["method", "forwards", "seconds", "PSNR, dB"]
         made = [each for each in results if each.error is None]
@@ -121,8 +129,7 @@ def compare(
             if each.error is not None:
                 show.line(f"{each.name}: {each.error}")
         show.line("\nPSNR is likeness to the source" + (" outside the mask." if mask else "."))
-        worked = next((e.edit.settings["worked_size"] for e in made if e.edit is not None), None)
-        if worked and (line := enlarged(job.picture.size, tuple(worked))):
+        for line in filter(None, (trust["size"], trust["sentence"])):
             show.line(line)
     failed = [each for each in results if each.error is not None]
     if len(failed) == len(results):

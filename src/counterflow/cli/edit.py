@@ -12,6 +12,7 @@ from counterflow.backbones.loading import Loading
 from counterflow.cli import figures, show, streams
 from counterflow.cli.options import (
     TOYBOX,
+    Check,
     Json,
     MaskFeather,
     MaskGrow,
@@ -90,9 +91,7 @@ def edit(
             help="Start from the noise of this seed: another scene with the same subject."
         ),
     ] = None,
-    check: Annotated[
-        bool, typer.Option(help="Say how far the result is to be trusted, for a few forwards.")
-    ] = True,
+    check: Check = True,
     rows: Annotated[
         int | None, typer.Option(help="Most samples in one forward; fewer need less memory.")
     ] = None,

@@ -82,6 +82,9 @@ Device = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+Check = Annotated[
+    bool, typer.Option(help="Say how far the result is to be trusted, for a few forwards.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw; many methods make none.")]
 
 

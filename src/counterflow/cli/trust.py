@@ -177,8 +177,14 @@ def _print_evaluation(found: dict[str, Any], json: bool) -> None:
         rows = found[part]
         if rows:
             header = list(next(iter(rows.values())))
-            show.table([first, *header], [[name, *row.values()] for name, row in rows.items()])
+            cells = [[name, *map(_cell, row.values())] for name, row in rows.items()]
+            show.table([first, *header], cells)
             show.line()
+
+
+def _cell(value: Any) -> Any:
+    """As it is; the bounds of an interval in words."""
+    return "{:.2f} to {:.2f}".format(*value) if isinstance(value, tuple) else value
 
 
 def _print(report: Report, inversion: Inversion) -> None:

@@ -55,6 +55,7 @@ class Expecting:
             "source": report.sentence,
             "method": report.method,
             "figures": report.figures,
+            "places": report.places,
             "noise": report.noise,
             "forwards": report.forwards if first else 0,
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from counterflow.bench.stats import bounds
 from counterflow.bench.trust.measure import METHOD, Row
 from counterflow.bench.trust.population import RIGHT, WRONG
 from counterflow.trust.calibration import CONTRADICTION, JUDGE, Calibration, Places, Unlike
@@ -70,7 +71,7 @@ def evaluate(calibration: Calibration, rows: Sequence[Row]) -> dict[str, Any]:
 
 def _told(
     calibration: Calibration, kind: str, some: Sequence[Row], right: Sequence[Row]
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """How well one kind is told from what is right, and what came of its edits."""
     score = CONTRADICTION if kind in WRONG else UNLIKE
     here, there = ([calibration.seen(row.figures)[score] for row in each] for each in (right, some))
@@ -79,6 +80,7 @@ def _told(
     return {
         "count": len(some),
         "AUC": None if kind == RIGHT else auc(here, there),
+        "AUC, 95 %": None if kind == RIGHT else bounds(auc, here, there),
         "the judge's AUC": None if same_picture else auc(*energies),
         "doubted": float(np.mean([calibration.doubts(row.figures) for row in some])),
         "success": float(np.mean([row.success for row in some])),
@@ -86,8 +88,11 @@ def _told(
     }
 
 
-def truth(chances: Sequence[float], outcomes: Sequence[bool]) -> dict[str, float | None]:
-    """How true probabilities are: their mean beside the share of outcomes, the error, the AUC."""
+def truth(chances: Sequence[float], outcomes: Sequence[bool]) -> dict[str, Any]:
+    """How true probabilities are: their mean beside the share of outcomes, the error, the AUC.
+
+    With 95 % intervals, by bootstrap over trials.
+    """
     pairs = list(zip(chances, outcomes, strict=True))
     without, with_it = ([p for p, y in pairs if y is wanted] for wanted in (False, True))
     return {
@@ -95,5 +100,12 @@ def truth(chances: Sequence[float], outcomes: Sequence[bool]) -> dict[str, float
         "mean probability": float(np.mean(chances)),
         "share": float(np.mean(outcomes)),
         "calibration error": calibration_error(chances, outcomes),
+        "error, 95 %": bounds(_error, pairs),
         "AUC": auc(without, with_it),
+        "AUC, 95 %": bounds(auc, without, with_it),
     }
+
+
+def _error(pairs: Sequence[tuple[float, bool]]) -> float | None:
+    """The calibration error of probabilities and outcomes."""
+    return calibration_error([p for p, _ in pairs], [y for _, y in pairs])
