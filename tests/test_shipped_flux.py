@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusers import DiffusionPipeline, FluxPipeline
+from PIL import Image
 
 from counterflow.backbones.registry import BUNDLED, bundled_folder
 from counterflow.bench.toy.obey import accuracy, obey
@@ -19,6 +20,7 @@ from counterflow.toybox.captions import caption
 from counterflow.toybox.edits import SceneEdit
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
+from counterflow.trust.report import assess, doubt
 from tools import by_pipeline
 
 FOLDER = bundled_folder("toybox-flux")
@@ -64,6 +66,22 @@ def test_it_draws_what_it_is_told(editor: Editor) -> None:
     """A few fresh captions, fewer steps: the judge reads nearly every field as it is said."""
     made = obey(editor, judge.load(), 8, 650_000, steps=10)
     assert accuracy(made)["mean"] > 0.9
+
+
+def test_it_tells_what_to_expect(editor: Editor) -> None:
+    """Its calibration ships: a fresh scene is not doubted; inverted, or misnamed, it is."""
+    scene = sample(650_100).but(color="orange", style="flat")
+    right, target = caption(scene), caption(scene.but(color="blue"))
+    picture = render(scene)
+    inverted = Image.fromarray(255 - np.asarray(picture.convert("RGB")))
+    other = caption(sample(650_101).but(color="green"))
+    told = [
+        assess(editor, editor.invert(shown, said, "paired"), [target])
+        for shown, said in ((picture, right), (inverted, right), (picture, other))
+    ]
+    assert told[0].calibrated and told[0].method == "paired" and not doubt(told[0])
+    assert told[0].edits[0].success > 0.8 > 0.5 > told[1].edits[0].preserved
+    assert "unlike" in doubt(told[1]) and "do not fit" in doubt(told[2])
 
 
 @pytest.mark.parametrize("method", ["paired", "ftedit"])
