@@ -116,7 +116,7 @@ def test_a_prompt_that_is_too_long_is_cut_and_told(its: Editor) -> None:
 def test_a_picture_keeps_its_scale(its: Editor) -> None:
     """Decoding scales back what encoding scaled: the autoencoder's own way there and back."""
     backbone: Any = its.backbone
-    pixels = torch.rand(1, 3, 64, 96) * 2 - 1
+    pixels = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latent = backbone.encode(pixels)
     assert latent.shape == (1, *backbone.latent_shape((96, 64)))
     vae = backbone.vae
@@ -128,7 +128,8 @@ def test_a_picture_keeps_its_scale(its: Editor) -> None:
         encoded = vae.encode(framed)
         own = encoded.latent if "latent" in encoded else encoded.latent_dist.mode()
         plain = vae.decode(own).sample
-    assert distance(backbone.decode(latent), plain[:, :3].reshape(pixels.shape)) <= 1e-5
+    # Qwen-Image's decoder alone is 2e-5 from itself in float64; a wrong scale is off by a tenth.
+    assert distance(backbone.decode(latent), plain[:, :3].reshape(pixels.shape)) <= 1e-4
 
 
 def test_what_is_computed_once_changes_no_velocity(its: Editor) -> None:
