@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from counterflow.methods.registry import Variant
 
 TOYPIE_SEED = 10_000
-MOST = 160
-"""Most cases of an experiment: some experiments use two and a half times as many of 400."""
+MOST = 1000
+"""Most cases of an experiment; some use two and a half times as many."""
 SHOWN = (
     *("success", "kept", "moved", "distance", "PSNR", "round trip"),
     *("forwards", "seconds"),
@@ -163,13 +163,14 @@ def experiments(
     interrupted run, and `report` reads the folder.
     """
     from counterflow.backbones.identity import identify
+    from counterflow.bench.sets import toypie
     from counterflow.methods import registry
     from counterflow.toybox.scene import check_fresh
 
     registry.method("ftedit", steps=steps)
     if not 2 <= count <= MOST:
-        raise InputError(f"--count is 2 to {MOST}, as ToyPIE has 400 cases, not {count}")
-    check_fresh(seed, 400)
+        raise InputError(f"--count is 2 to {MOST}, not {count}")
+    check_fresh(seed, toypie.scene_count(max(count, toypie.PER_CATEGORY)))
     loading.check()
     from counterflow.bench.experiments import EXPERIMENTS
 

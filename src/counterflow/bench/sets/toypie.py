@@ -36,6 +36,11 @@ def scene_edits(count: int, seed: int) -> list[SceneEdit]:
     return [draw_edit(sample(seed + i), order[i % len(order)], seed + i) for i in range(count)]
 
 
+def scene_count(per_category: int) -> int:
+    """How many scenes that is, of successive seeds."""
+    return len(CATEGORIES) * per_category
+
+
 def write_cases(
     folder: Path,
     seed: int = SEED,
@@ -50,9 +55,7 @@ def write_cases(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not an empty folder; name a new one")
-    edits = sorted(
-        scene_edits(len(CATEGORIES) * per_category, seed), key=lambda case: case.category
-    )
+    edits = sorted(scene_edits(scene_count(per_category), seed), key=lambda case: case.category)
     mapping, scenes = {}, {}
     for i, case in enumerate(edits):
         number = case_id(case)
