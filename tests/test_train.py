@@ -24,6 +24,8 @@ from counterflow.toybox.scene import VALUES
 from counterflow.toybox.train import data, recipe, sd3, stage, text, transformer
 from counterflow.toybox.train.attention import TrainingAttention
 
+pytestmark = pytest.mark.usefixtures("quick_muon")
+
 
 def quiet(line: str) -> None:
     """Says nothing."""

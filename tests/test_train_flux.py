@@ -26,6 +26,8 @@ SMALL: dict[str, Any] = {
     "guidance_steps": 2, "batch": 2, "compile": False,
 }  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("quick_muon")
+
 
 def quiet(line: str) -> None:
     """Says nothing."""

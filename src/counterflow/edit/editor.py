@@ -51,10 +51,9 @@ class Editor(Generator):
     ) -> Inversion:
         """Make a picture ready to be edited by a method: most of them find its noise.
 
-        Without one it is the paper's; `paired`, which `edit` takes on the command line, needs none.
-        `settings` override the method's; `seed` is for inversions that draw noise. The picture is
-        worked on at a size that the model can take and about the area that it was made for;
-        results have its own size.
+        The paper's unless told, where the command `edit` takes `paired`; `settings` override its.
+        `seed` is for inversions that draw noise. The picture is worked on at a size that the model
+        can take and about the area that it was made for; results have its own size.
         """
         how = chosen(method, settings)
         how.check_model(self.backbone)

@@ -104,7 +104,7 @@ def train(
         x = disturb(to_model(pool[rows]), rng).to(device)
         for each in optimizers:
             stage.set_rate(each, stage.cosine(i, steps))
-        with torch.autocast(device.type, torch.bfloat16):
+        with stage.autocast(device):
             logits = judge(x)
         expected = truth[rows].to(device)
         losses = [

@@ -40,6 +40,12 @@ class Log:
         self.write(f"[{stage}] {line}")
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 inside, where the device computes in it; other CPUs are slower in it."""
+    computes = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes)
+
+
 def run(
     name: str,
     steps: int,

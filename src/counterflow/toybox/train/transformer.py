@@ -42,7 +42,7 @@ def encode(
     out = torch.empty(len(scenes), 16, 16, 16, dtype=torch.float16)
     for start in range(0, len(scenes), 64):
         part = to_model(pictures(scenes[start : start + 64]).to(device))
-        with torch.autocast(device.type, torch.bfloat16):
+        with stage.autocast(device):
             mode = vae.encode(part).latent_dist.mode().float()
         out[start : start + 64] = (mode - vae.config.shift_factor) * vae.config.scaling_factor
         if start % 6400 == 0:
@@ -170,7 +170,7 @@ def train(
             stage.set_rate(each, stage.cosine(i, steps, warmup))
         told = ((1 - s) * x + s * noise, sigma, tokens, pads, pooled_rows)
         guidance, target = None, noise - x
-        with torch.autocast(device.type, torch.bfloat16):
+        with stage.autocast(device):
             if teacher is not None:
                 guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand(batch, generator=rng)
                 target = teacher(*told, guidance=guidance)

@@ -88,7 +88,7 @@ def train(
         x = to_model(torch.stack(crops).to(device))
         for each in optimizer:
             stage.set_rate(each, stage.cosine(i, steps))
-        with torch.autocast(device.type, torch.bfloat16):
+        with stage.autocast(device):
             latent = model.encode(x).latent_dist
             noise = torch.randn(latent.mean.shape, generator=rng).to(device)
             y = model.decode(latent.mean + latent.std * noise).sample
@@ -144,7 +144,7 @@ def refine(
         rows = torch.randint(len(pool), (batch,), generator=rng)
         for each in optimizer:
             stage.set_rate(each, 0.5 * stage.cosine(i, steps))
-        with torch.autocast(device.type, torch.bfloat16):
+        with stage.autocast(device):
             y = model.decode(latents[rows.to(device)]).sample
         value = loss(to_model(pool[rows].to(device)), y.float(), square=20.0)
         stage.descend(value, model.decoder.parameters(), *optimizer)
