@@ -12,7 +12,7 @@ from PIL import Image
 from counterflow.bench.compare import compare
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError
-from counterflow.images import load
+from counterflow.images import load, read_settings
 from counterflow.methods import registry
 from counterflow.methods.registry import Variant
 from tools import PROMPT, SOURCE, TARGET, TARGETS, Run, refused
@@ -81,14 +81,29 @@ def test_what_to_expect_is_told_once_as_edit_tells_it(
     code, out, _ = run("edit", picture, *words, "-o", tmp_path / "e.png", "--set", "steps=2")
     own = json.loads(out)["edits"][0]["trust"]
     some = ["compare", picture, *words, "--methods", "euler,paired", "--set", "steps=2"]
-    code, out, _ = run(*some)
+    code, out, _ = run(*some, "-o", tmp_path)
     told = json.loads(out)["trust"]
     assert code == 0 and 0 < own["success"] < 1 and len(own["places"]) >= len(own["figures"])
     assert told["sentence"].endswith("by paired as it comes.")
     del told["sentence"], own["sentence"]
     assert told == own
+    assert read_settings(tmp_path / "euler,steps=2.png")["trust"]["figures"] == own["figures"]
     code, out, _ = run(*some, "--no-check")
-    assert json.loads(out)["trust"]["sentence"] == ""
+    assert json.loads(out)["trust"] is None
+
+
+def test_where_it_cannot_be_told_edits_are_made(
+    picture: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise InputError("no calibration of this version")
+
+    monkeypatch.setattr("counterflow.trust.expecting.find", fails)
+    words = ["--source", PROMPT, "--target", TARGET, "--set", "steps=2", "--json"]
+    code, out, err = run("compare", picture, *words, "--methods", "euler")
+    assert "what to expect cannot be told: no calibration" in err
+    told = json.loads(out)
+    assert code == 0 and told["trust"] is None and told["methods"][0]["error"] is None
 
 
 def test_bad_input_is_refused(picture: Path, model: str, run: Run, tmp_path: Path) -> None:

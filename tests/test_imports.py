@@ -74,7 +74,7 @@ ROOMS: dict[str, set[str]] = {
     "bench.report": BELOW_BENCH | BENCH_STORE - {"bench.sets"},
     "bench.toy": BELOW_BENCH | {"bench.engine", "bench.sets"},
     "bench.tune": BELOW_BENCH | BENCH_STORE | {"bench.engine", "bench.files", "bench.report"},
-    "bench.trust": BELOW_BENCH | {"bench.engine", "bench.sets"},
+    "bench.trust": BELOW_BENCH | {"bench.engine", "bench.sets", "bench.stats"},
     "bench.experiments": BELOW_BENCH
     | BENCH_STORE
     | {"bench.engine", "bench.run", "bench.report", "batch"},

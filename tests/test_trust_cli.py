@@ -86,6 +86,9 @@ def test_a_calibration_of_a_models_own_pictures(
     asked = ["check", picture, "--source", PROMPT, "--model", model, "--json"]
     found = json.loads(run(*asked)[1])
     assert found["calibrated"] and 0 <= found["places"]["noise variance"] <= 1
+    other = [*edit_args(picture, model, out, "--json"), "--method", "ftedit", "--steps", "3"]
+    trust = json.loads(run(*other)[1])["edits"][0]["trust"]
+    assert "noise variance" in trust["noise"] and "noise variance" not in trust["places"]
 
 
 def test_several_targets_and_turns(

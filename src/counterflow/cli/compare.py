@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,11 +27,14 @@ from counterflow.cli.options import (
     opens_a_model,
 )
 from counterflow.cli.outputs import check_distinct, check_output
-from counterflow.errors import InputError
+from counterflow.errors import CounterflowError, InputError
 from counterflow.prompts import check_prompt
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from counterflow.bench.compare import Compared
+    from counterflow.edit.editor import Editor
     from counterflow.edit.job import Job
 
 COLUMNS = 6
@@ -101,21 +105,19 @@ def compare(
     assert job.picture is not None, "it is open"
     from counterflow.bench.compare import compare as run
     from counterflow.images import save_png
-    from counterflow.methods.registry import DEFAULT
-    from counterflow.trust.expecting import Expecting
+    from counterflow.trust.report import enlarged
 
     results = []
     with show.progress() as progress:
         editor = job.model.load()
         editor.notice(source, target)
         prompts = (source, target)
-        expecting = Expecting(editor, [target], method=EACH, wanted=check)
-        trust = expecting(editor.invert(job.picture, source, DEFAULT, seed=seed), 0)
+        trust = _trust(editor, job.picture, source, target) if check else None
         for each in run(editor, job.picture, *prompts, chosen, job.inside, seed, progress):
             results.append(each)
             if each.edit is not None and each.name in places:
                 path = places[each.name]
-                save_png(each.edit.image, path, _record(job, each, path, target))
+                save_png(each.edit.image, path, _record(job, each, path, target, trust))
     if grid is not None:
         _draw(grid, job, results, target)
     if json:
@@ -129,7 +131,9 @@ def compare(
             if each.error is not None:
                 show.line(f"{each.name}: {each.error}")
         show.line("\nPSNR is likeness to the source" + (" outside the mask." if mask else "."))
-        for line in filter(None, (trust["size"], trust["sentence"])):
+        worked = next((e.edit.settings["worked_size"] for e in made if e.edit is not None), None)
+        size = enlarged(job.picture.size, tuple(worked)) if worked else ""
+        for line in filter(None, (size, trust and trust["sentence"])):
             show.line(line)
     failed = [each for each in results if each.error is not None]
     if len(failed) == len(results):
@@ -151,13 +155,28 @@ def _facts(each: Compared) -> dict[str, Any]:
     }
 
 
-def _record(job: Job, each: Compared, path: Path, target: str) -> dict[str, Any]:
+def _trust(editor: Editor, picture: Image.Image, source: str, target: str) -> dict[str, Any] | None:
+    """What is to be expected, as `edit` has it; None where it cannot be told: edits may be made."""
+    from counterflow.methods.registry import DEFAULT
+    from counterflow.trust.expecting import Expecting
+
+    try:
+        inversion = editor.invert(picture, source, DEFAULT)
+        return Expecting(editor, [target], method=EACH)(inversion, 0)
+    except CounterflowError as error:
+        warnings.warn(f"what to expect cannot be told: {error}", stacklevel=1)
+        return None
+
+
+def _record(
+    job: Job, each: Compared, path: Path, target: str, trust: dict[str, Any] | None
+) -> dict[str, Any]:
     """What a picture's PNG carries: that of `edit` by this method."""
     from counterflow.edit.plan import Plan
 
     own = replace(job, method_name=each.method.name, settings=each.method.to_dict())
     own.worked_size = None if each.edit is None else each.edit.settings["worked_size"]
-    return own.record("edit", path, **Plan([target]).record(0))
+    return own.record("edit", path, **Plan([target]).record(0), trust=trust)
 
 
 def _draw(path: Path, job: Job, results: list[Compared], target: str) -> None:

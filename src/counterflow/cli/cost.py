@@ -17,8 +17,12 @@ first, further: forwards for the first target, its inversion included, and for e
 a batch. time: of loop, hooks and forwards, as a multiple of the bare forwards in the same batches;
 processor: the same of processor time, which other work on the machine disturbs less; encoders too:
 with text encoders and autoencoder; of all passes: of the time of `ftedit, all passes`. memory:
-peak, weights included, as a multiple of plain guided generation in the largest batch."""
-COLUMNS = ("first", "further", "time", "processor", "encoders too", "of all passes", "memory")
+peak, weights included, as a multiple of plain guided generation in the largest batch; without
+weights: the same of what is beyond them."""
+COLUMNS = (
+    *("first", "further", "time", "processor", "encoders too", "of all passes", "memory"),
+    "without weights",
+)
 
 
 @opens_a_model
@@ -63,5 +67,6 @@ def cost(
 def _cells(method: dict[str, Any]) -> list[float | None]:
     names = ("time with encoders", "time of all passes")
     times = [*method["time"].values(), *(method[name]["wall"] for name in names)]
-    memory = method["memory"] and method["memory"]["ratio"]
-    return [method["forwards"]["first"], method["forwards"]["further"], *times, memory]
+    memory = method["memory"] or {"ratio": None, "without weights": None}
+    forwards = method["forwards"]["first"], method["forwards"]["further"]
+    return [*forwards, *times, memory["ratio"], memory["without weights"]]

@@ -16,6 +16,7 @@ from counterflow.edit.editor import Editor
 from counterflow.edit.inversion import Inversion
 from counterflow.edit.memory import frugal
 from counterflow.edit.pictures import to_picture
+from counterflow.methods import registry
 from counterflow.metrics import psnr
 from counterflow.toybox.judge import Judge
 from counterflow.toybox.judge import load as load_judge
@@ -139,7 +140,7 @@ def assess(
             for target, row in zip(targets, measured.targets, strict=True)
             for new in [_never_learned(editor, inversion, target)]
         ]
-        places = known.places(measured.shared | noise)
+        places = known.places(measured.shared | (noise if _usual(inversion) else {}))
     return Report(
         known is not None,
         picture,
@@ -200,6 +201,11 @@ def of_noise(inversion: Inversion) -> dict[str, float]:
     if known is None or known.first or inversion.recorded:
         return {}
     return {f"noise {name}": value for name, value in asdict(noise_statistics(known[0])).items()}
+
+
+def _usual(inversion: Inversion) -> bool:
+    """Whether its noise was found as that of the usual ones was."""
+    return inversion.method.sharing_key == registry.method(METHOD, steps=STEPS).sharing_key
 
 
 def inverted_noise(editor: Editor, picture: Image.Image, prompt: str) -> dict[str, float]:

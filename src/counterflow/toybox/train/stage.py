@@ -42,7 +42,8 @@ class Log:
 
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 inside, where the device computes in it; other CPUs are slower in it."""
-    computes = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    mkldnn = torch.backends.mkldnn.is_available()
+    computes = device.type != "cpu" or (mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.autocast(device.type, torch.bfloat16, enabled=computes)
 
 
