@@ -18,6 +18,7 @@ from counterflow.backbones.sd3 import SD3
 from counterflow.edit.editor import Editor
 from counterflow.toybox.render import render
 from counterflow.toybox.scene import sample
+from counterflow.toybox.train import stage
 from tiny import TINY
 from tiny.sd3 import saved
 from tiny.sd3 import sd3 as tiny_pipeline
@@ -75,7 +76,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def quick_muon() -> Iterator[None]:
     """Muon's products in float32, on CPUs without bfloat16: in that a step takes half a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if not stage.quick_in_bfloat16(stage.CPU):
             patch.setattr(torch.Tensor, "bfloat16", torch.Tensor.float)
         yield
 

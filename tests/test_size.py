@@ -9,6 +9,7 @@ import pytest
 
 from counterflow.bench import size
 from counterflow.cli.size import NAMES
+from counterflow.toybox.train import stage
 from tools import refused
 
 
@@ -26,10 +27,8 @@ def test_the_published_configurations() -> None:
 
 
 def test_an_edit_is_measured(run: Any) -> None:
-    import torch
-
     # The default, but on CPUs that do not compute in it, where it takes a minute.
-    kind = "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+    kind = "bfloat16" if stage.quick_in_bfloat16(stage.CPU) else "float32"
     options = ["--size", "64x96", "--blocks", "2", "--dtype", kind, "--json"]
     code, out, _ = run("bench", "size", "sd3.5-medium", *options)
     found = json.loads(out)

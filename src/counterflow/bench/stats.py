@@ -140,8 +140,7 @@ def bounds(
             found.append(value)
     if not found:
         return None
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    return _middle(np.array(found))
 
 
 def _finite(*columns: Sequence[Value]) -> tuple[list[Values], int, int]:
@@ -180,5 +179,10 @@ def _interval(
 ) -> Interval:
     if averages is None:
         return Interval(estimate, None, None, count, missing, exact)
+    return Interval(estimate, *_middle(averages), count, missing, exact)
+
+
+def _middle(averages: Averages) -> tuple[float, float]:
+    """The bounds that leave out as many resamples below as above, `CONFIDENCE` between them."""
     low, high = np.quantile(averages, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(estimate, float(low), float(high), count, missing, exact)
+    return float(low), float(high)

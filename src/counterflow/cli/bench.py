@@ -170,7 +170,7 @@ def experiments(
     registry.method("ftedit", steps=steps)
     if not 2 <= count <= MOST:
         raise InputError(f"--count is 2 to {MOST}, not {count}")
-    check_fresh(seed, toypie.scene_count(max(count, toypie.PER_CATEGORY)))
+    check_fresh(seed, toypie.scene_count(toypie.enough(count)))
     loading.check()
     from counterflow.bench.experiments import EXPERIMENTS
 

@@ -74,7 +74,7 @@ def run(
 
 def drawn_from(sample: Sample) -> list[Case]:
     """ToyPIE's cases, of every kind as many as the sample could take: it can be of one alone."""
-    return sets.read(sets.TOYPIE, sample.seed, max(sample.count, toypie.PER_CATEGORY))
+    return sets.read(sets.TOYPIE, sample.seed, toypie.enough(sample.count))
 
 
 def plan(

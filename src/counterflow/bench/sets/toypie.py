@@ -41,6 +41,11 @@ def scene_count(per_category: int) -> int:
     return len(CATEGORIES) * per_category
 
 
+def enough(count: int) -> int:
+    """Cases of each category of which so many can be chosen, even of one category alone."""
+    return max(count, PER_CATEGORY)
+
+
 def write_cases(
     folder: Path,
     seed: int = SEED,

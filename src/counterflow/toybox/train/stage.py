@@ -40,11 +40,17 @@ class Log:
         self.write(f"[{stage}] {line}")
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 inside, where the device computes in it; other CPUs are slower in it."""
+def quick_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16: CPUs without instructions for it are slower in it."""
+    if device.type != "cpu":
+        return True
     mkldnn = torch.backends.mkldnn.is_available()
-    computes = device.type != "cpu" or (mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return torch.autocast(device.type, torch.bfloat16, enabled=computes)
+    return bool(mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 inside, where that is quick."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=quick_in_bfloat16(device))
 
 
 def run(
