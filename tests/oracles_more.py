@@ -306,9 +306,10 @@ def chordedit(
         return total / len(noises)
 
     x = image + how.strength * (delta * change(t) + t * change(t - delta)) / (t + delta)
-    if how.last_sigma > 0:
-        z = (1 - how.last_sigma) * x + how.last_sigma * noises[0]
-        x = z - how.last_sigma * velocity(editor, z, how.last_sigma, prompts[1], how.guidance)
+    last = min(how.last_sigma, t)
+    if last > 0:
+        z = (1 - last) * x + last * noises[0]
+        x = z - last * velocity(editor, z, last, prompts[1], how.guidance)
     return image, x
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from counterflow.bench.compare import compare
+from counterflow.cli.variants import variants
 from counterflow.edit.editor import Editor
 from counterflow.errors import InputError
 from counterflow.images import load, read_settings
@@ -64,6 +66,61 @@ def test_a_method_that_fails_stops_no_other(one: Editor, picture: Path) -> None:
     assert first.edit is None and "99" in str(first.error)
     assert second.edit is not None and second.error is None
     assert seen == [("methods", 1, 2), ("methods", 2, 2)]
+
+
+def test_an_error_of_torch_stops_no_other(
+    one: Editor, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `bench`: its first line stands in its place."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("sizes do not match\nat all")
+
+    monkeypatch.setattr(registry.entry("sdedit").load(), "step", broken)
+    both = [registry.variant(name, {"steps": "3"}) for name in ("sdedit", "euler")]
+    first, second = compare(one, load(picture), SOURCE, TARGETS[0], both)
+    assert first.error == "RuntimeError: sizes do not match" and second.edit is not None
+
+
+def test_all_leaves_out_what_needs_a_mask(
+    picture: Path, model: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless there is one; a method that is named is not left out."""
+    few = {name: registry.METHODS[name] for name in ("euler", "kv-edit", "paired")}
+    monkeypatch.setattr(registry, "entries", lambda: few)
+    own = ["--set", "kv-edit:skip_steps=0"]
+    drawn = Image.new("L", Image.open(picture).size)
+    drawn.paste(255, (0, 0, 20, 20))
+    drawn.save(mask := tmp_path / "mask.png")
+    for more, made, code in (
+        (("--methods", "all"), ["euler", "paired"], 0),
+        (("--methods", "all", "--mask", mask), ["euler", "kv-edit", "paired"], 0),
+        (("--methods", "euler,kv-edit"), ["euler", "kv-edit"], 5),
+    ):
+        found, out, err = run(*args(picture, model, *more, *own, "--json", "--no-check"))
+        assert out, err
+        named = [each["name"].partition(",")[0] for each in json.loads(out)["methods"]]
+        assert (found, named) == (code, made)
+        assert ("kv-edit edits inside a mask" in err) == ("kv-edit" not in made)
+
+
+def test_settings_for_all_say_whom_they_do_not_suit() -> None:
+    """One method's limits are not another's."""
+    with pytest.raises(InputError, match=r"^dnaedit: skip_steps 13 leaves none of the 10 steps"):
+        variants(["all"], ["steps=10"], None, None)
+    with pytest.raises(InputError, match=r"^skip_steps"):
+        variants(["dnaedit"], ["steps=10"], None, None)
+
+
+def test_a_package_that_is_broken_does_not_take_all_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its method is left out of `all`, and that is said; named, it is an error."""
+    theirs = EntryPoint("theirs", "nowhere.at_all:Theirs", registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [theirs])
+    with pytest.warns(UserWarning, match="method theirs is left out: .*nowhere"):
+        chosen = variants(["all"], [], None, None)
+    assert [each.name for each in chosen] == list(registry.METHODS)
+    with pytest.raises(InputError, match="nowhere"):
+        variants(["theirs"], [], None, None)
 
 
 def test_equal_inversions_are_made_once_and_told_in_full(one: Editor, picture: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from counterflow.edit.editor import Editor
+from counterflow.errors import InputError
 from counterflow.methods.registry import method
 from counterflow.toybox.render import render
 from oracles_masks import ORACLES as MASKED
@@ -65,6 +66,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
         },
         (0, 16, 8),
     ),
+    ("chordedit", {"steps": 1, "sigma": 0.2, "delta": 0.1999}, (0, 5, 3)),
     ("dvrf", {}, (0, 20, 10)),
     ("decflowedit", {"n_max": 3, "guidance": 5.5, "softness": 0.3}, (0, 18, 9)),
     (
@@ -114,6 +116,28 @@ def test_a_published_method_is_its_loop(
             assert distance(alone.latent, edit.latent) <= 2e-5 * max(1, expected.abs().max().item())
     assert distance(*(edit.latent for edit in together)) > 1e-4
     assert hooks(editor.backbone) == 0
+
+
+@pytest.mark.parametrize("name", ["uniedit", "rf-inversion"])
+def test_a_null_inversion_knows_no_negative_prompt(one: Editor, name: str) -> None:
+    """As the published code has it: what guidance leads away from only matters to guidance."""
+    plain, other = (Editor(one.backbone, negative=text) for text in ("", "a striped dog"))
+    for guidance, alike in ((1.0, True), (3.0, False)):
+        how = method(name, steps=3, guidance=guidance)
+        inversions = [editor.invert(render(SCENE), SOURCE, how) for editor in (plain, other)]
+        known = [each.trajectory for each in inversions]
+        assert known[0] is not None and known[1] is not None
+        assert all(map(torch.equal, known[0].latents, known[1].latents))
+        rebuilt = [e.reconstruct(i, False) for e, i in zip((plain, other), inversions, strict=True)]
+        assert torch.equal(*(each.latent for each in rebuilt))
+        edits = [e.edit(i, TARGETS[0]) for e, i in zip((plain, other), inversions, strict=True)]
+        assert (distance(*(each.latent for each in edits)) <= 1e-6) == alike
+
+
+def test_steerflow_closes_by_an_odd_number() -> None:
+    """An even one has no middle."""
+    with pytest.raises(InputError, match="closing is an odd number, not 4"):
+        method("steerflow", closing=4)
 
 
 def _rows(calls: list[tuple[str, Any]]) -> int:

@@ -94,6 +94,9 @@ def test_the_page_says_what_was_run(page: str) -> None:
     ):
         assert words in text, words
     assert "<paper>" not in page
+    against = page[page.rindex(", picture by picture") :]  # its differences are means
+    assert "distance (median)" in page and "distance" in against
+    assert "(median)" not in against[: against.index("</table>")]
     tables = re.findall(r"<table>.*?</table>.*?(?=<section|</main>)", page, re.S)
     judged = [table for table in tables if re.search(r'<th scope="col">success', table)]
     assert len(judged) == 5

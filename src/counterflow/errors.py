@@ -51,3 +51,11 @@ class NumericsError(CounterflowError):
     """A computation gave NaN or infinite values, for example in latents."""
 
     exit_code = 4
+
+
+def one_line(error: BaseException) -> str:
+    """An error's first line, with its type where it is none of ours."""
+    lines = str(error).strip().splitlines() or [""]
+    if isinstance(error, CounterflowError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")

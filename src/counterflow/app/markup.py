@@ -35,7 +35,7 @@ def words(source: str, targets: Sequence[str], known: Collection[str] | None) ->
 
 def _notes(source: str, targets: Sequence[str], known: Collection[str] | None) -> str:
     same = any(target.split() == source.split() for target in targets)
-    said = "A target equals the source: expect the same picture again."
+    said = "A target equals the source: it asks for no change."
     return unknown((source, *targets), known) + (f'<p class="cf-warn">{said}</p>' if same else "")
 
 

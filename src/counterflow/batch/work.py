@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterflow.batch.executors.base import Place, one_line
+from counterflow.batch.executors.base import Place
 from counterflow.batch.index import Receipt
 from counterflow.batch.items import Item, Recipe
 from counterflow.batch.publish import Store, Unwritable, digest
-from counterflow.errors import CounterflowError, InputError, ModelError
+from counterflow.errors import CounterflowError, InputError, ModelError, one_line
 from counterflow.images import read_settings, save_png
 from counterflow.outside import Record, Share, check_file
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from counterflow.edit.editor import Edit, Editor, Inversion
-from counterflow.errors import CounterflowError
+from counterflow.errors import CounterflowError, one_line
 from counterflow.methods.base import Method
 from counterflow.methods.registry import Variant
 from counterflow.metrics import psnr
@@ -62,8 +62,8 @@ def compare(
             exact = exact_background and mask is not None
             inside = {"mask": mask, "exact_background": exact}
             edit = editor.edit(inversion, target, how, **inside, seed=seed, progress=steps)
-        except CounterflowError as error:
-            yield Compared(each.name, each.title, how, error=str(error))
+        except (CounterflowError, RuntimeError) as error:
+            yield Compared(each.name, each.title, how, error=one_line(error))
         else:
             whole = edit.costing(inversion)
             kept = editor.round_trip(inversion)

@@ -16,7 +16,7 @@ from counterflow.backbones.loading import Loading
 from counterflow.bench.sets.cases import Case
 from counterflow.controls.blend import latent_mask
 from counterflow.edit.editor import Edit, Editor, Inversion
-from counterflow.errors import CounterflowError
+from counterflow.errors import CounterflowError, one_line
 from counterflow.methods import registry
 from counterflow.methods.base import Method
 from counterflow.metrics import mse, psnr
@@ -97,7 +97,7 @@ class Engine:
         try:
             inversion = self.editor.invert(case.picture(), case.source, task[0].condition.method)
         except (CounterflowError, RuntimeError) as error:
-            yield from (Outcome(attempt, error=_one_line(error)) for attempt in task)
+            yield from (Outcome(attempt, error=one_line(error)) for attempt in task)
             return
         for _, attempts in groupby(task, key=lambda attempt: attempt.condition):
             inversion.forget()
@@ -105,7 +105,7 @@ class Engine:
                 try:
                     yield self._outcome(attempt, inversion)
                 except (CounterflowError, RuntimeError) as error:
-                    yield Outcome(attempt, error=_one_line(error))
+                    yield Outcome(attempt, error=one_line(error))
 
     def _outcome(self, attempt: Attempt, inversion: Inversion) -> Outcome:
         if attempt.condition.compensated is not None:
@@ -200,11 +200,6 @@ def _reset_memory() -> None:
 def _memory() -> float | None:
     """Most accelerator memory since the reset, MB; None without one."""
     return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
-
-
-def _one_line(error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return reason if isinstance(error, CounterflowError) else f"{type(error).__name__}: {reason}"
 
 
 @dataclass(frozen=True)

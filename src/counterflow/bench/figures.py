@@ -182,10 +182,10 @@ QUALITY = about("edit")
 RECONSTRUCTION = about("reconstruction")
 
 
-def label(name: str) -> str:
-    """A figure's name as a table's heading: with its unit, and its average if that is no mean."""
+def label(name: str, of_all: bool = True) -> str:
+    """A figure's name as a heading: its unit and, `of_all` cases, its average if no mean."""
     figure = FIGURES[name]
-    heading = f"{name} (median)" if figure.average == "median" else name
+    heading = f"{name} (median)" if of_all and figure.average == "median" else name
     return f"{heading}, {figure.unit}" if figure.unit else heading
 
 

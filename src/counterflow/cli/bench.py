@@ -11,9 +11,10 @@ from typer.core import TyperGroup
 from counterflow.backbones.loading import Loading
 from counterflow.cli import completing, show
 from counterflow.cli.cost import cost
-from counterflow.cli.options import TOYBOX, Budget, Json, SetSome, Tuned, opens_a_model, pairs
+from counterflow.cli.options import TOYBOX, Budget, Json, SetSome, Tuned, opens_a_model
 from counterflow.cli.outputs import check_output
 from counterflow.cli.size import size
+from counterflow.cli.variants import variants
 from counterflow.cli.workers import Address, EngineName, Workers
 from counterflow.cli.workers import chosen as chosen_executor
 from counterflow.errors import InputError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from counterflow.bench.experiments.run import Finding
     from counterflow.bench.results import Bench
     from counterflow.bench.sets.cases import Case
-    from counterflow.methods.registry import Variant
 
 TOYPIE_SEED = 10_000
 MOST = 1000
@@ -218,43 +218,6 @@ def _conditions(*chosen: Any) -> list[Condition]:
     from counterflow.bench.engine import Condition
 
     return [Condition(each.name, each.title, each.method) for each in variants(*chosen)]
-
-
-def variants(
-    chosen: list[str] | None, changes: list[str], tuned: Path | None, budget: int | None
-) -> list[Variant]:
-    """The chosen methods: with tuned settings, then those for all methods, then their own."""
-    from counterflow.methods import registry
-
-    found: dict[str, dict[str, str]] = {}
-    if tuned is not None:
-        from counterflow.bench.tune import record
-
-        found = record.read(tuned, budget)
-    elif budget is not None:
-        raise InputError("--budget bounds the settings of --tuned: give that too")
-    names = chosen or list(found) or ["ftedit"]
-    if "all" in names:
-        names = list(registry.entries())
-    if len(set(names)) < len(names):
-        raise InputError("a --method is given twice; give each method once")
-    for_all: list[str] = []
-    for_one: dict[str, list[str]] = {name: [] for name in names}
-    for change in changes:
-        name, colon, setting = change.partition("=")[0].partition(":")
-        if not colon:
-            for_all.append(change)
-        elif name in for_one:
-            for_one[name].append(change.removeprefix(f"{name}:"))
-        else:
-            raise InputError(
-                f"--set {name}:{setting} is for a method that is not run; add --method {name}"
-            )
-    shared = pairs(for_all)
-    return [
-        registry.variant(name, found.get(name, {}) | shared | pairs(for_one[name]))
-        for name in names
-    ]
 
 
 def _draw_sheet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,6 @@ import typer
 
 from counterflow.backbones.loading import Loading
 from counterflow.cli import completing, show, streams
-from counterflow.cli.bench import variants
 from counterflow.cli.options import (
     TOYBOX,
     Budget,
@@ -27,6 +27,7 @@ from counterflow.cli.options import (
     opens_a_model,
 )
 from counterflow.cli.outputs import check_distinct, check_output
+from counterflow.cli.variants import variants
 from counterflow.errors import CounterflowError, InputError
 from counterflow.prompts import check_prompt
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from counterflow.bench.compare import Compared
     from counterflow.edit.editor import Editor
     from counterflow.edit.job import Job
+    from counterflow.methods.registry import Variant
 
 COLUMNS = 6
 EACH = "each method"
@@ -86,6 +88,8 @@ def compare(
     """
     names = [name for each in method or ["all"] for name in each.split(",") if name]
     chosen = variants(names, change or [], tuned, budget)
+    if "all" in names and mask is None:
+        chosen = list(_without_mask(chosen))
     from counterflow.edit.job import Job, ModelChoice
 
     if grid is None and output is None and not json:
@@ -140,6 +144,15 @@ def compare(
         raise InputError(f"no method made an edit; {results[0].name}: {results[0].error}")
     if failed:
         raise typer.Exit(show.UNFINISHED)
+
+
+def _without_mask(chosen: list[Variant]) -> Iterator[Variant]:
+    """Those that need none; of the others it is said."""
+    for each in chosen:
+        if each.method.needs_mask:
+            warnings.warn(f"{each.method.name} edits inside a mask: give --mask", stacklevel=1)
+        else:
+            yield each
 
 
 def _facts(each: Compared) -> dict[str, Any]:

@@ -191,9 +191,7 @@ def _notice(source: str, targets: list[str]) -> None:
     """Warn of a target that equals the source prompt."""
     for target in targets:
         if target == source:
-            warnings.warn(
-                "a target equals the source prompt: expect the same picture again", stacklevel=1
-            )
+            warnings.warn("a target equals the source prompt: it asks for no change", stacklevel=1)
 
 
 def _titled(method: Method, bounded: bool) -> str:

@@ -11,6 +11,9 @@ from counterflow.cli import show
 from counterflow.cli.options import TOYBOX, Json, opens_a_model
 from counterflow.errors import InputError
 
+MOST = 1000
+"""Most prompts: each takes a generation for every block."""
+
 
 def register(app: typer.Typer) -> None:
     """Add this file's command."""
@@ -29,8 +32,8 @@ def vital_blocks(
     """Generate with each block bypassed, and print how much the pictures change (Stable Flow)."""
     from counterflow.edit.checks import check_generate
 
-    if prompts < 1:
-        raise InputError(f"--prompts is 1 or more, not {prompts}")
+    if not 1 <= prompts <= MOST:
+        raise InputError(f"--prompts is 1 to {MOST}, not {prompts}")
     check_generate(steps, guidance, seed, 128, 128)
     loading.check()
     with show.progress() as progress:

@@ -162,8 +162,7 @@ class Editor(Generator):
         For two forwards at each of so many noise levels; `threshold`, from 0 to 1, is that of
         `counterflow.controls.blend.difference_mask`: lower is larger.
         """
-        prompts = [self.embed(target)]
-        run = self._run("masking", inversion, inversion.method, prompts, 0, progress)
+        run = self._run("masking", inversion, inversion.method, [self.embed(target)], 0, progress)
         steps = masks.compared_steps(run.grid, noise_levels)
         cells = masks.find_mask(run, inversion.trajectory, threshold, steps)
         inversion.mask_forwards += run.forwards
@@ -273,12 +272,13 @@ class Editor(Generator):
     ) -> Run:
         """A run on an inversion's picture, over its own grid or, without one, the method's."""
         known = inversion.trajectory if how.inversion else None
+        null = not targets and how.inversion is not None and how.inversion.prompt == "negative"
         return Run(
             self.backbone,
             inversion.image,
             known.grid if known else how.grid(self.backbone, inversion.size),
             inversion.conditioning,
-            self.negative,
+            self.embedded("") if null else self.negative,
             targets,
             [how.row_map(inversion.conditioning, each) for each in targets],
             inversion.features,

@@ -60,11 +60,11 @@ class Generator:
         if keep < 0:
             raise InputError(f"keep is 0 bytes or more, not {keep}")
         self.backbone, self.rows, self.keep = backbone, rows, keep
-        self.negative = backbone.embed(negative)
         self.embedded: Recent[str, Conditioning] = Recent(
             lambda prompt: self.backbone.embed(prompt), PROMPTS
         )
         """A prompt's conditioning; those asked for lately are not made again."""
+        self.negative = self.embedded(negative)
         self.preview: Preview | None = None
         """Told after each step of an edit where it is heading, if it is set."""
 

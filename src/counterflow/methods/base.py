@@ -39,6 +39,7 @@ class Inverting:
     solver: Solver
     guidance: float = 1.0
     prompt: Branch = "source"
+    """`negative` is the empty prompt here, whatever guidance leads away from."""
     stop: int = 0
     """The interval that it goes down to; 0 is pure noise."""
     back: Solver = EULER

@@ -1,8 +1,8 @@
 """ChordEdit: one long step along a smoothed difference, for models of few steps.
 
-arXiv 2602.19083; the flow form of the published code's arithmetic, which is in epsilon. On the
-bundled model its pictures are blurred: a creature that is to sit down or stand up is often a smear
-of both postures, and what is taken away leaves a haze.
+Lu et al., CVPR 2026, arXiv 2602.19083; the flow form of the published code's arithmetic, which is
+in epsilon. On the bundled model its pictures are blurred: a creature that is to sit down or stand
+up is often a smear of both postures, and what is taken away leaves a haze.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ChordEdit(Method):
 
     name = "chordedit"
     title = "ChordEdit"
-    paper = "arXiv 2602.19083"
+    paper = "Lu et al., CVPR 2026, arXiv 2602.19083"
 
     steps: int = setting(1, Integer(1, 1), "One step, whose noise levels are the method's own.")
     sigma: float = setting(0.9, Number(0.01, 1), "Noise level of the step.")
@@ -37,11 +37,12 @@ class ChordEdit(Method):
     ) -> tuple[Latent, None]:
         """The chord, then a prediction of the clean picture under the target prompt."""
         noises = [run.noise() for _ in range(self.n_avg)]
-        s, delta = self.sigma, min(self.delta, self.sigma - 1 / 999)
+        s = self.sigma
+        delta = self.delta if self.delta < s else s - 1 / 999
         first, second = (self.change(run, x, t, noises, step) for t in (s, s - delta))
         x = x + self.strength * (delta * first + s * second) / (s + delta)
         if self.last_sigma:
-            s = self.last_sigma
+            s = min(self.last_sigma, self.sigma)
             z = (1 - s) * x + s * noises[0]
             (v,) = run.velocities(step.at(s, 2), run.of_target(z, self.guidance))
             x = z - s * v

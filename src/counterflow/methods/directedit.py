@@ -1,4 +1,4 @@
-"""DirectEdit (arXiv 2605.02417): the target is asked where the inversion asked.
+"""DirectEdit (Yang and Ye, arXiv 2605.02417): the target is asked where the inversion asked.
 
 Euler inversion asks the model at `x[k + 1]` for the step to `x[k]`. With `change[k] = x[k + 1] -
 x[k]` kept, the edit asks at `z + change[k]`, so that the source prompt gives the source back
@@ -27,7 +27,7 @@ class DirectEdit(Published):
 
     name = "directedit"
     title = "DirectEdit"
-    paper = "arXiv 2605.02417"
+    paper = "Yang and Ye, ICML 2026, arXiv 2605.02417"
     records = True
     attention_everywhere = True
 

@@ -2,8 +2,9 @@
 
 Deng et al., ICML 2025, arXiv 2412.07517. Each step begins with the velocity half way through the
 last one (`solvers/fireflow.py`). The edit's very first forward takes no features: the inversion
-made none there. On the bundled model it is bad at adding, hats in half of the cases and signs in
-nearly all, at backgrounds that should become a room, and at expressions, of which near half stay.
+made none there. Defaults are those of the published FLUX code, `late` its 38 blocks of 57. On the
+bundled model it is bad at adding, hats in half of the cases and signs in nearly all, at backgrounds
+that should become a room, and at expressions, of which near half stay.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """FusionEdit: FlowEdit that is set back to the picture, before each step, outside a hard mask.
 
-arXiv 2602.08725. Arithmetic and defaults are those of the published FLUX code; of its paper the
-soft fusion, the total variation and the attention are not in that code, and not here. On the
-bundled model a third of all edits change nothing, every expression among them: a mask that is
+Lai et al., arXiv 2602.08725. Arithmetic and defaults are those of the published FLUX code; of its
+paper the soft fusion, the total variation and the attention are not in that code, and not here. On
+the bundled model a third of all edits change nothing, every expression among them: a mask that is
 eroded before it is widened loses small changes, and its edge cuts through backgrounds.
 """
 
@@ -28,7 +28,7 @@ class FusionEdit(Masked):
 
     name = "fusionedit"
     title = "FusionEdit"
-    paper = "arXiv 2602.08725"
+    paper = "Lai et al., arXiv 2602.08725"
 
     steps: int = setting(28, Integer(1, 1000), "Steps of the grid, N.")
     n_max: int = setting(24, Integer(1, 1000), "How many last steps are made, of N at most.")

@@ -1,11 +1,11 @@
 """PMI and mimic-CFG: a solver's velocities drawn to their mean, both ways (`solvers/pmi.py`).
 
-arXiv 2602.11850. Arithmetic and defaults are those of the published code, but for the inversion's
-first step: there the code scales rounding noise to a fixed length, here nothing is corrected. The
-code multiplies where the paper projects, so that its mimic-CFG is nearly `w v`; its Euler loop also
-counts each step twice in the mean. `mimic=paper` has neither. On the bundled model it is bad at
-what should stay: in one edit of six a colour or the whole background changes unasked, and chalk
-bodies wash out.
+Wang et al., ICLR 2026, arXiv 2602.11850. Arithmetic and defaults are those of the published code,
+but for the inversion's first step: there the code scales rounding noise to a fixed length, here
+nothing is corrected. The code multiplies where the paper projects, so that its mimic-CFG is nearly
+`w v`; its Euler loop also counts each step twice in the mean. `mimic=paper` has neither. On the
+bundled model it is bad at what should stay: in one edit of six a colour or the whole background
+changes unasked, and chalk bodies wash out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PMI(FireFlow):
 
     name = "pmi"
     title = "PMI and mimic-CFG"
-    paper = "arXiv 2602.11850"
+    paper = "Wang et al., ICLR 2026, arXiv 2602.11850"
 
     steps: int = setting(12, Integer(1, 1000), "Steps of the grid, N.")
     inject: int = setting(2, Integer(0, 1000), "First steps with V from the source.")

@@ -107,7 +107,7 @@ METHODS: dict[str, Entry] = {
     "ddim": Entry(ODE, "DDIM inversion, the target prompt alone", {"solver": "ddim"}),
     "midpoint": Entry(ODE, "Midpoint inversion, the target prompt alone", {"solver": "midpoint"}),
 }
-"""By name. The first is the default."""
+"""By name, the paper's first."""
 
 
 @dataclass(frozen=True)

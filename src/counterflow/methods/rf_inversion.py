@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from counterflow.flow import Latent, Step, within
 from counterflow.kinds import Integer, Number, Share, Window
 from counterflow.methods.base import Inverting, Method
 from counterflow.methods.run import Run
 from counterflow.settings import setting
 from counterflow.solvers.euler import Euler
-from counterflow.solvers.trajectory import Trajectory, finite
+from counterflow.solvers.trajectory import Trajectory, invert
 
 
 @dataclass(frozen=True)
@@ -38,19 +36,19 @@ class RFInversion(Method):
 
     @property
     def inversion(self) -> Inverting:
-        """Euler under the null prompt, asked at the cleaner end and pulled."""
-        return Inverting(self.steps, Euler(), prompt="negative", own=(self.name, self.gamma))
+        """Euler under the null prompt, told the cleaner end, and pulled."""
+        own = (self.name, self.gamma)
+        return Inverting(self.steps, Euler(clean=True), prompt="negative", own=own)
 
     def invert(self, run: Run) -> Trajectory:
         """`u + gamma * ((noise - y) / (1 - s) - u)` at the cleaner end of each interval."""
-        noise, latents = run.noise(), [run.image]
-        for k in run.grid.toward_noise():
-            step, y = run.grid.step(k, "invert"), latents[-1]
-            (u,) = run.velocities(step.at(run.grid[k + 1]), run.of_negative(y))
-            u = u + self.gamma * ((noise - y) / (1 - run.grid[k + 1]) - u)
-            latents.append(finite(y - run.grid.width(k) * u, step))
-            run.done(step)
-        return Trajectory(torch.cat(latents[::-1]), run.grid)
+        noise, velocity = run.noise(), run.velocity("negative")
+
+        def pulled(y: Latent, step: Step) -> Latent:
+            u = velocity(y, step)
+            return u + self.gamma * ((noise - y) / (1 - step.sigma) - u)
+
+        return invert(Euler(clean=True), pulled, run.image, run.grid, done=run.done)
 
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step

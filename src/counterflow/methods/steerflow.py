@@ -1,9 +1,9 @@
 """SteerFlow: the source's velocity from the inversion, steered where and when the two differ.
 
-arXiv 2604.01715. UniInv inverts under the source prompt; the edit never asks the model for the
-source. Arithmetic and defaults are those of the published SD3 code. On the bundled model it is bad
-at what takes in the whole picture: more than half of the styles and a third of the backgrounds stay
-half old.
+Dao et al., arXiv 2604.01715. UniInv inverts under the source prompt; the edit never asks the model
+for the source. Arithmetic and defaults are those of the published SD3 code. On the bundled model it
+is bad at what takes in the whole picture: more than half of the styles and a third of the
+backgrounds stay half old.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cosine_similarity
 
+from counterflow.errors import InputError
 from counterflow.flow import Latent, Step
 from counterflow.kinds import Integer, Number
 from counterflow.methods.base import Inverting, Method
@@ -29,13 +30,18 @@ class SteerFlow(Method):
 
     name = "steerflow"
     title = "SteerFlow"
-    paper = "arXiv 2604.01715"
+    paper = "Dao et al., arXiv 2604.01715"
 
     guidance: float = setting(6.5, Number(0, 100), "Guidance of the target.")
     alpha: float = setting(5.5, Number(0.01, 100), "How late the steering sets in.")
     sharpness: float = setting(15.0, Number(0, 1000), "Of the mask's edge.")
     quantile: float = setting(0.95, Number(0.5, 1), "The mask is scaled between q and 1 - q.")
     closing: int = setting(5, Integer(1, 99), "Cells of the mask's closing, an odd number.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.closing % 2 == 0:
+            raise InputError(f"closing is an odd number, not {self.closing}")
 
     @property
     def inversion(self) -> Inverting:

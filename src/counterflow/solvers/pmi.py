@@ -1,7 +1,7 @@
 """PMI and mimic-CFG: another solver, its velocity corrected by the mean of those before.
 
-arXiv 2602.11850. The mean is over the way travelled, each velocity weighted by its step's width,
-the step's own among them.
+Wang et al., arXiv 2602.11850. The mean is over the way travelled, each velocity weighted by its
+step's width, the step's own among them.
 """
 
 from __future__ import annotations

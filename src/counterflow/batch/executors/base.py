@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from counterflow.backbones.loading import Loading
-from counterflow.errors import CounterflowError
+from counterflow.errors import CounterflowError, one_line
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -96,14 +96,6 @@ def attempt(worker: Worker[Task, Result], task: Task) -> Finished[Task, Result]:
         return Finished(task, worker(task))
     except Exception as error:
         return Finished(task, error=one_line(error))
-
-
-def one_line(error: BaseException) -> str:
-    """An error's first line, with its type where it is none of ours."""
-    lines = str(error).strip().splitlines() or [""]
-    if isinstance(error, CounterflowError):
-        return lines[0]
-    return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
 
 
 def died(task: Task, how: str) -> Finished[Task, Result]:

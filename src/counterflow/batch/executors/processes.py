@@ -27,11 +27,10 @@ from counterflow.batch.executors.base import (
     attempt,
     begin,
     died,
-    one_line,
 )
 from counterflow.batch.executors.guard import watching
 from counterflow.batch.executors.schedule import Schedule
-from counterflow.errors import CounterflowError
+from counterflow.errors import CounterflowError, one_line
 
 READY = "ready"
 

@@ -31,11 +31,10 @@ from counterflow.batch.executors.base import (
     attempt,
     begin,
     died,
-    one_line,
 )
 from counterflow.batch.executors.births import Births, Retired, permitted
 from counterflow.batch.executors.guard import below, guarded
-from counterflow.errors import CounterflowError, InputError
+from counterflow.errors import CounterflowError, InputError, one_line
 
 ROWS = 16
 """Most tasks of a block, the unit that Ray Data repeats when an actor dies."""

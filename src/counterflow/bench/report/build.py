@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from counterflow.bench.figures import COST, FIGURES, NEED_JUDGE, QUALITY, RECONSTRUCTION, about
+from counterflow.bench.figures import (
+    COST,
+    FIGURES,
+    NEED_JUDGE,
+    QUALITY,
+    RECONSTRUCTION,
+    about,
+    label,
+)
 from counterflow.bench.report import plots
 from counterflow.bench.report.front import TWENTY, front, same_cases
 from counterflow.bench.report.page import Column, Page, Row, Section, Table
@@ -161,7 +169,9 @@ def _against(bench: Bench) -> Section:
     own, *others = bench.methods
     names = measured(bench, QUALITY)
     rows: list[Row] = [[m.title, *(_difference(m, own, name) for name in names)] for m in others]
-    header = [Column("method"), *(Column.of(name, signed=True) for name in names)]
+    titles = [label(name, of_all=False) for name in names]
+    columns = [Column.of(n, title, signed=True) for n, title in zip(names, titles, strict=True)]
+    header = [Column("method"), *columns]
     text = (
         f"Each method's figures less those of {own.title}, the mean over the pictures that both "
         "edited. "
