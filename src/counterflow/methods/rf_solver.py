@@ -1,8 +1,7 @@
 """RF-Solver-Edit: a second-order solver both ways, and V from the source.
 
-Wang et al., ICML 2025, arXiv 2411.04746. V of late blocks is the inversion's of the same interval.
-Defaults are those of the published FLUX code, `late` its last 18 blocks of 57.
-On the bundled model one edit in six changes a colour or a whole background unasked.
+Wang et al., ICML 2025, arXiv 2411.04746. V of `late` blocks, 18 of 57 in the published FLUX code, is
+the inversion's. On the bundled model one edit in six changes a colour or a background unasked.
 """
 
 from __future__ import annotations
