@@ -42,7 +42,7 @@ class ChordEdit(Method):
         first, second = (self.change(run, x, t, noises, step) for t in (s, s - delta))
         x = x + self.strength * (delta * first + s * second) / (s + delta)
         if self.last_sigma:
-            s = min(self.last_sigma, self.sigma)
+            s = min(self.last_sigma, s)
             z = (1 - s) * x + s * noises[0]
             (v,) = run.velocities(step.at(s, 2), run.of_target(z, self.guidance))
             x = z - s * v

@@ -48,7 +48,7 @@ class RFInversion(Method):
             u = velocity(y, step)
             return u + self.gamma * ((noise - y) / (1 - step.sigma) - u)
 
-        return invert(Euler(clean=True), pulled, run.image, run.grid, done=run.done)
+        return invert(self.inversion.solver, pulled, run.image, run.grid, done=run.done)
 
     def step(
         self, run: Run, known: Trajectory, x: Latent, state: None, step: Step

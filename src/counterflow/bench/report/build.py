@@ -169,8 +169,7 @@ def _against(bench: Bench) -> Section:
     own, *others = bench.methods
     names = measured(bench, QUALITY)
     rows: list[Row] = [[m.title, *(_difference(m, own, name) for name in names)] for m in others]
-    titles = [label(name, of_all=False) for name in names]
-    columns = [Column.of(n, title, signed=True) for n, title in zip(names, titles, strict=True)]
+    columns = (Column.of(name, label(name, of_all=False), signed=True) for name in names)
     header = [Column("method"), *columns]
     text = (
         f"Each method's figures less those of {own.title}, the mean over the pictures that both "
