@@ -134,6 +134,15 @@ def test_shapes_no_model_works_at(put, size):
     refused(put("a.png", encoded(Image.new("L", size))), f"{size[0]}x{size[1]}", "16", "8:1")
 
 
+@pytest.mark.parametrize(
+    "image", [Image.new("RGB", (9, 200)), Image.new("L", (8000, 16)), Image.new("F", (32, 32))]
+)
+def test_pictures_in_memory_are_refused_as_files_are(image):
+    with pytest.raises(InputError, match=r"^the picture: ") as caught:
+        images.normalise(image)
+    assert caught.value.exit_code == 2
+
+
 @pytest.mark.parametrize("size", [(16, 16), (16, 128), (17, 31)])
 def test_least_shapes_and_odd_ones_are_read(put, size):
     assert images.load(put("a.png", encoded(Image.new("L", size)))).size == size

@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 SHAPES = {f"toybox.{name}" for name in ("board", "scenery", "creature", "things")}
 TOYBOX = SHAPES | {"toybox", "toybox.scene", "toybox.render", "toybox.captions"}
 GROUND = {"errors", "files", "writing", "progress", "kinds", "settings", "flow", "prompts"}
-GROUND |= {"images", "carriers", "outside"}
+GROUND |= {"images", "colours", "carriers", "outside"}
 MODELS = {"backbones.families", "backbones.base", "backbones.hooks"}
 BELOW_METHODS = GROUND | MODELS | {"solvers", "controls"}
 BELOW_EDIT = BELOW_METHODS | {"backbones", "methods"}
@@ -36,7 +36,8 @@ ROOMS: dict[str, set[str]] = {
     "flow": {"errors", "kinds"},
     "writing": {"errors"},
     "carriers": {"errors", "kinds"},
-    "images": {"errors", "outside", "writing", "carriers"},
+    "colours": {"errors"},
+    "images": {"errors", "outside", "writing", "colours", "carriers"},
     "metrics": {"errors"},
     "prompts": {"errors"},
     "outside": {"errors", "prompts"},

@@ -53,6 +53,11 @@ class NumericsError(CounterflowError):
     exit_code = 4
 
 
+def why(error: Exception) -> str:
+    """What the system says of a failure, without the path, which our message names already."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def one_line(error: BaseException) -> str:
     """An error's first line, with its type where it is none of ours."""
     lines = str(error).strip().splitlines() or [""]

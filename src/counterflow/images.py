@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from counterflow import colours
 from counterflow.carriers import KEY, MAX_TEXT, QUALITY, carried, encode
-from counterflow.errors import CounterflowError, InputError, NumericsError
+from counterflow.errors import CounterflowError, InputError, NumericsError, why
 from counterflow.outside import parse_json
 from counterflow.writing import save_bytes_atomically
 
@@ -57,12 +58,18 @@ def load(source: str | Path | bytes) -> Image.Image:
     """
     image, name = _read(source), _name(source)
     with _decoding(name):
-        return _flatten(image, "white", name, managed=True)
+        return colours.flatten(image, "white", name, managed=True)
 
 
 def normalise(image: Image.Image) -> Image.Image:
-    """Make an opened picture what `load` would: upright, sRGB, flattened on white, mode RGB."""
-    return _flatten(ImageOps.exif_transpose(image), "white", "the picture", managed=True)
+    """Make an opened picture what `load` would: upright, sRGB, flattened on white, mode RGB.
+
+    Raises InputError as `load` does for one of its size, and for one that cannot be decoded.
+    """
+    name = "the picture"
+    with _decoding(name):
+        _check_shape(image.size, name)
+        return colours.flatten(ImageOps.exif_transpose(image), "white", name, managed=True)
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -78,7 +85,7 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
         sizes = f"the mask is {_by(image.size)} but the picture is {_by(size)}"
         raise InputError(f"{path}: {sizes}; draw it over the upright picture, at its size")
     with _decoding(path):
-        grey = _flatten(image, "black", path, managed=False).convert("L")
+        grey = colours.flatten(image, "black", path, managed=False).convert("L")
     mask: NDArray[np.bool_] = np.asarray(grey) >= 128
     if mask.all() or not mask.any():
         where = "inside" if mask.any() else "outside"
@@ -190,12 +197,7 @@ def _read(source: str | Path | bytes, any_shape: bool = False) -> Image.Image:
     """Decode the file, upright, in its own mode and with its metadata in `info`."""
     path = _name(source)
     with _decoding(path), _opened(source) as file, Image.open(file, formats=FORMATS) as image:
-        short, long = sorted(image.size)  # by the header: nothing is decoded yet
-        if short * long > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        if not any_shape and (short < MIN_SIDE or long > MAX_ASPECT * short):
-            sides = f"sides of {MIN_SIDE} pixels or more and at most {MAX_ASPECT}:1"
-            raise InputError(f"{path}: is {_by(image.size)}; crop or enlarge it to {sides}")
+        _check_shape(image.size, path, any_shape)  # by the header: nothing is decoded yet
         # A telephone's MPO is one picture with its previews and depth, not an animation.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             warnings.warn(f"{path}: several frames; only the first is used", stacklevel=3)
@@ -207,12 +209,22 @@ def _read(source: str | Path | bytes, any_shape: bool = False) -> Image.Image:
         return image.copy() if turn is None else image.transpose(turn)
 
 
+def _check_shape(size: tuple[int, int], path: str | Path, any_shape: bool = False) -> None:
+    """Refuse a picture that is too large or, unless it may have any shape, too small or long."""
+    short, long = sorted(size)
+    if short * long > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    if not any_shape and (short < MIN_SIDE or long > MAX_ASPECT * short):
+        sides = f"sides of {MIN_SIDE} pixels or more and at most {MAX_ASPECT}:1"
+        raise InputError(f"{path}: is {_by(size)}; crop or enlarge it to {sides}")
+
+
 def _check_file(path: Path) -> None:
     """Refuse what is not a file with bytes in it; before opening, since a FIFO would hang."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"{path}: cannot be read ({_why(error)}); check the path") from error
+        raise InputError(f"{path}: cannot be read ({why(error)}); check the path") from error
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: is a folder, a pipe or a device; give a picture file")
     if status.st_size == 0:
@@ -231,7 +243,7 @@ def _decoding(path: str | Path) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: is damaged or not one of {', '.join(FORMATS)}") from error
     except Exception as error:
-        raise InputError(f"{path}: cannot be read ({_why(error)}); save it again") from error
+        raise InputError(f"{path}: cannot be read ({why(error)}); save it again") from error
 
 
 def _orientation(image: Image.Image, path: str | Path) -> int:
@@ -242,58 +254,9 @@ def _orientation(image: Image.Image, path: str | Path) -> int:
     try:
         return int(probe.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception as error:
-        warnings.warn(f"{path}: corrupt EXIF is ignored ({_why(error)})", stacklevel=4)
+        warnings.warn(f"{path}: corrupt EXIF is ignored ({why(error)})", stacklevel=4)
         return 1
-
-
-def _flatten(image: Image.Image, background: str, path: str | Path, managed: bool) -> Image.Image:
-    """Return RGB over `background`, by way of the embedded profile if `managed`."""
-    info = image.info
-    if image.mode[0] in "IF":
-        image = _grey16(image)
-    colours, alpha = image, None
-    mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
-    if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        alpha = colours.getchannel("A")
-    colours = colours.convert(mode)
-    if managed and "icc_profile" in info:
-        colours = _to_srgb(colours, info["icc_profile"], path)
-    colours = colours.convert("RGB")
-    if alpha is not None:
-        colours = Image.composite(colours, Image.new("RGB", image.size, background), alpha)
-    colours.info = {}  # else a saved copy would carry the profile and transparency again
-    return colours
-
-
-def _grey16(image: Image.Image) -> Image.Image:
-    """Scale 0..65535 to 0..255, rounded; Pillow would clip. A transparent grey becomes alpha."""
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("32-bit grey has no agreed white; use 8 or 16 bits")
-    grey = Image.fromarray(((values.astype(np.int32) + 128) // 257).astype(np.uint8))
-    if "transparency" not in image.info:
-        return grey
-    alpha = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
-    return Image.merge("LA", (grey, Image.fromarray(alpha)))
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None, path: str | Path) -> Image.Image:
-    """Convert by the embedded profile; one that is broken, or None, warns and is ignored."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
-        if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
-            image = image.convert("RGB")  # common, and harmless: grey is R = G = B
-        target = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
-        warnings.warn(f"{path}: a broken profile is ignored ({_why(error)})", stacklevel=4)
-        return image
 
 
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

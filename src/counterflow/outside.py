@@ -25,7 +25,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from counterflow.errors import InputError
+from counterflow.errors import InputError, why
 from counterflow.prompts import is_text
 
 R = TypeVar("R", bound="Record")
@@ -185,11 +185,6 @@ def parse_yaml(text: str) -> Any:
         raise
     except Exception as error:  # beside YAMLError whatever a hostile tag or number provokes
         raise InputError(f"is not YAML ({error}); correct it") from None
-
-
-def why(error: Exception) -> str:
-    """What the system says of a failure, without the path, which our message names already."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _bounded(data: Any) -> Any:

@@ -10,9 +10,8 @@ from counterflow.batch.index import Index, every, indexes
 from counterflow.batch.items import spelled
 from counterflow.batch.publish import Store, digest
 from counterflow.batch.run import read_store, usable
-from counterflow.errors import InputError
+from counterflow.errors import InputError, why
 from counterflow.files import locked
-from counterflow.outside import why
 
 
 def verify(folder: Path, url: str | None = None) -> dict[str, list[str]]:
