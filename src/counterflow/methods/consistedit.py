@@ -4,7 +4,7 @@ Yin et al., SIGGRAPH Asia 2025, arXiv 2510.17803, for SD3. Arithmetic and defaul
 published code for real pictures: the features of a step are of the inversion's evaluation one level
 cleaner, the source is sampled again from its noise with them, and without guidance its V is its
 own. The object is found by its words' attention (`looking.py`), unless a mask is given. Here it is
-bad at expressions and arms, of which a third stay, and at pixel art, whose outlines it keeps.
+bad at expressions, of which a third stay, at arms, and at pixel art, whose outlines it keeps.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Kulikov et al., ICCV 2025, arXiv 2412.08629. The edit itself moves, from the picture to the edited
 picture, along the difference of two velocities at noised pictures. Defaults and arithmetic are
-those of the published code for SD3. On the bundled model a third of the expressions stay, a new
-posture shows two heads in one, and a body of new material may take another colour too.
+those of the published code for SD3. On the bundled model its guidance of 13.5 draws all anew: faces
+and outlines are smeared, colours gaudy; at little guidance, as tuned, a quarter of the expressions
+stay and a new posture shows two heads in one.
 """
 
 from __future__ import annotations

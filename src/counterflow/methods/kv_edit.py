@@ -2,7 +2,7 @@
 
 Zhu et al., ICCV 2025, arXiv 2502.17363. As published, K and V are the cleaner level's and edits
 start a step later; `attn_scale` is left out. Made for FLUX: here each half of guidance has its own.
-On the bundled model sitting and standing mostly stay, signs are smears, few places become rooms.
+On the bundled model styles are smeared; as tuned few sit down or stand up, and signs are smears.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RF-Solver-Edit: a second-order solver both ways, and V from the source.
 
 Wang et al., ICML 2025, arXiv 2411.04746. V of `late` blocks, 18 of 57 in the published code, is
-the inversion's. On the bundled model one edit in six changes a colour or a background unasked.
+the inversion's. On the bundled model one edit in five changes a colour or a background unasked.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """SDEdit: noise the picture part of the way, then sample under the target prompt.
 
 Meng et al., ICLR 2022, arXiv 2108.01073, in its form for flows: all that the noise hides is drawn
-anew. On the bundled model a third of the edits lose something that should stay: faces, patterns and
-colours are drawn anew, the picture is smeared, and near half of the creatures that are to sit down
-or stand up do not.
+anew. On the bundled model half of the edits lose something that should stay: faces, patterns and
+colours are drawn anew, and the picture is smeared; from less noise, as tuned, near half of the
+creatures that are to sit down or stand up do not.
 """
 
 from __future__ import annotations
