@@ -1,8 +1,9 @@
 """DecFlowEdit: FlowEdit made twice, the first time without guidance, to see where it acts.
 
 arXiv 2609.34237. No code is published; what the text leaves open is said in
-`docs/decisions/0021-published-rules.md`. On the bundled model it is bad at styles, of which a third
-fail, and where the whole background changes its mask leaves a rim of the old one.
+`docs/decisions/0021-published-rules.md`. On the bundled model a fifth of the changes of
+background fail, where its mask leaves a rim of the old one, and styles are smeared; as tuned a
+third of those fail.
 """
 
 from __future__ import annotations
