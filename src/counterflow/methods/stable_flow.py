@@ -4,8 +4,8 @@ Avrahami et al., CVPR 2025, arXiv 2411.14430. The latent is scaled up a little b
 inverted, and edits stay at that scale. The published code puts the source back at another level
 than the step's: the cleanest in the second step, later two levels noisier; `aligned` is the meant
 form. Made for FLUX: with classifier-free guidance both halves take the source's K and V. On the
-bundled model, as tuned, its pictures are nearly those of Euler inversion alone: a quarter of the
-expressions stay and unmentioned colours drift, orange to brown.
+bundled model a fifth of the expressions and backgrounds stay and unmentioned colours drift, pink to
+red; as tuned its pictures are nearly those of Euler inversion alone.
 """
 
 from __future__ import annotations
