@@ -194,6 +194,9 @@ def test_corrupt_exif_warns_and_goes_on(put, kind, block):
     with pytest.warns(UserWarning, match=r"(?i)corrupt EXIF"):
         image = images.load(path)
     assert image.size == (24, 32)
+    with pytest.warns(UserWarning, match="(?i)corrupt EXIF"):
+        opened = images.normalise(Image.open(path))
+    assert np.array_equal(opened, image)
 
 
 # Masks

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from counterflow import colours
 from counterflow.carriers import KEY, MAX_TEXT, QUALITY, carried, encode
@@ -61,15 +61,20 @@ def load(source: str | Path | bytes) -> Image.Image:
         return colours.flatten(image, "white", name, managed=True)
 
 
-def normalise(image: Image.Image) -> Image.Image:
+def normalise(image: object) -> Image.Image:
     """Make an opened picture what `load` would: upright, sRGB, flattened on white, mode RGB.
 
-    Raises InputError as `load` does for one of its size, and for one that cannot be decoded.
+    Warns (UserWarning) of corrupt EXIF. Raises InputError for what is no PIL image, and as `load`
+    does for one of its size or one that cannot be decoded.
     """
+    if not isinstance(image, Image.Image):
+        kind = type(image).__name__
+        raise InputError(f"the picture is of type {kind}; give a PIL image or a file's path")
     name = "the picture"
     with _decoding(name):
         _check_shape(image.size, name)
-        return colours.flatten(ImageOps.exif_transpose(image), "white", name, managed=True)
+        image.load()
+        return colours.flatten(_upright(image, name), "white", name, managed=True)
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -205,8 +210,7 @@ def _read(source: str | Path | bytes, any_shape: bool = False) -> Image.Image:
         for key, value in image.info.items():  # complete only now: PNG may end with text
             if isinstance(value, str | bytes) and len(value) > MAX_METADATA:
                 raise InputError(f"{path}: {key!r:.40} exceeds {MAX_METADATA} bytes; remove it")
-        turn = _TURNS.get(_orientation(image, path))
-        return image.copy() if turn is None else image.transpose(turn)
+        return _upright(image, path)
 
 
 def _check_shape(size: tuple[int, int], path: str | Path, any_shape: bool = False) -> None:
@@ -246,6 +250,12 @@ def _decoding(path: str | Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read ({why(error)}); save it again") from error
 
 
+def _upright(image: Image.Image, path: str | Path) -> Image.Image:
+    """A copy, turned as the EXIF orientation says."""
+    turn = _TURNS.get(_orientation(image, path))
+    return image.copy() if turn is None else image.transpose(turn)
+
+
 def _orientation(image: Image.Image, path: str | Path) -> int:
     """Return the EXIF orientation, 1 when it is absent or cannot be read (with a warning)."""
     # In a fresh image, for JPEG's decoder hides that it failed. TIFF is turned by Pillow itself.
@@ -254,7 +264,7 @@ def _orientation(image: Image.Image, path: str | Path) -> int:
     try:
         return int(probe.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception as error:
-        warnings.warn(f"{path}: corrupt EXIF is ignored ({why(error)})", stacklevel=4)
+        warnings.warn(f"{path}: corrupt EXIF is ignored ({why(error)})", stacklevel=5)
         return 1
 
 

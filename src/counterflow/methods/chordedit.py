@@ -1,8 +1,8 @@
 """ChordEdit: one long step along a smoothed difference, for models of few steps.
 
 Lu et al., CVPR 2026, arXiv 2602.19083; the flow form of the published code's arithmetic, which is
-in epsilon. On the bundled model its pictures are blurred: near half of the expressions stay, a new
-posture is often a smear of both, and what is taken away leaves a haze.
+in epsilon. On the bundled model its pictures are blurred: nearly half of the expressions stay,
+a new posture is often a smear of old and new, and what is taken away leaves a haze.
 """
 
 from __future__ import annotations

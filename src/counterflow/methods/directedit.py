@@ -3,8 +3,8 @@
 Euler inversion asks the model at `x[k + 1]` for the step to `x[k]`. With `change[k] = x[k + 1] -
 x[k]` kept, the edit asks at `z + change[k]`, so that the source prompt gives the source back
 exactly. Defaults and arithmetic are those of the published code for one picture. On the bundled
-model a third of the expressions and of the postures stay, and of the backgrounds one in six, some
-that should become a room; colours that no word mentions drift.
+model a third of the expressions and postures stay, and a fifth of the backgrounds that should
+change; colours that no word mentions drift.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Deng et al., ICML 2025, arXiv 2412.07517. Each step begins with the velocity hal
 last one (`solvers/fireflow.py`). The edit's very first forward takes no features: the inversion
 made none there. Defaults are those of the published FLUX code, `late` its 38 blocks of 57. On the
 bundled model a fifth of the expressions stay and at times a whole background changes unasked;
-without guidance, as tuned, half of the new hats and nearly all new signs are missing, too.
+without guidance, as tuned, nearly half of the expressions stay, and half of the new hats and nearly
+all new signs are missing.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Xu et al., CVPR 2025, arXiv 2411.15843. Stage I inverts by fixed-point iteration
 II compensates the source's velocity, and the text control holds what the prompts share
 (`Controlled`). Defaults are the paper's, but for padding (docs/decisions/0016). On the bundled
 model half of the changes of style and a third of the poses and expressions fail, and new shapes are
-blurred, with remnants of the old; tuned it makes nearly every edit, with the same remnants.
+blurred, with remnants of the old; as tuned, it makes nearly every edit, with the same remnants.
 """
 
 from __future__ import annotations

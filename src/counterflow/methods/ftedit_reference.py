@@ -1,9 +1,9 @@
 """FTEdit exactly as its published code computes it (arXiv 2411.15843), for whoever compares.
 
 On the same latents and embeddings it gives that code's trajectories and edits to rounding. What
-differs from `ftedit`, and why that differs, is in `docs/paper.md`. On the bundled model it is bad
-at taking things away, of which a quarter stay, at expressions, of which a third stay, and at
-undoing pixel art.
+differs from `ftedit`, and why that differs, is in `docs/paper.md`. On the bundled model, as tuned,
+it is bad at taking things away, of which a quarter stay, at expressions, of which a third stay,
+and at undoing pixel art.
 """
 
 from __future__ import annotations

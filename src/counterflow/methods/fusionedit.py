@@ -2,8 +2,8 @@
 
 Lai et al., arXiv 2602.08725. Arithmetic and defaults are those of the published FLUX code; of its
 paper the soft fusion, the total variation and the attention are not in that code, and not here. On
-the bundled model a third of all edits fail, every expression and new hat among them: a mask that is
-eroded before it is widened loses small changes, and its edge cuts through backgrounds.
+the bundled model a third of all edits fail, every expression and nearly every new hat among them: a
+mask that is eroded before it is widened loses small changes, and its edge cuts through backgrounds.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 On the bundled model unmentioned colours drift, pink to red, and a sixth of the expressions stay; at
 times `euler` and `midpoint` change a whole background unasked, day to night. In few steps, as
-tuned, a quarter of the expressions stay, with `ddim` some backgrounds that should become a room.
+tuned, these two leave a quarter of the expressions, and `ddim` one background in seven.
 """
 
 from __future__ import annotations

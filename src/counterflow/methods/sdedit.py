@@ -2,7 +2,7 @@
 
 Meng et al., ICLR 2022, arXiv 2108.01073, in its form for flows: all that the noise hides is drawn
 anew. On the bundled model half of the edits lose something that should stay: faces, patterns and
-colours are drawn anew, and the picture is smeared; from less noise, as tuned, near half of the
+colours are drawn anew, and the picture is smeared; from less noise, as tuned, nearly half of the
 creatures that are to sit down or stand up do not.
 """
 

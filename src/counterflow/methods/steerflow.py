@@ -2,8 +2,8 @@
 
 Dao et al., arXiv 2604.01715. UniInv inverts under the source prompt; the edit never asks the model
 for the source. Arithmetic and defaults are those of the published SD3 code. On the bundled model it
-is bad at what takes in the whole picture: near half of the styles and a third of the
-backgrounds stay old.
+is bad at what takes in the whole picture: nearly half of the styles and a third of the
+backgrounds stay as they were.
 """
 
 from __future__ import annotations
