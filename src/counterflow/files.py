@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from counterflow.errors import InputError
+from counterflow.errors import InputError, why
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -44,8 +44,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[None]:
     except FileExistsError:
         raise InputError(f"{folder} is not a folder; name another -o") from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InputError(f"{folder} cannot be written: {why}") from None
+        raise InputError(f"{folder} cannot be written: {why(error)}") from None
     if not os.access(folder, os.W_OK):
         raise InputError(f"{folder} cannot be written: it is read-only")
     with contextlib.ExitStack() as stack:

@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from counterflow.errors import InputError
+from counterflow.errors import InputError, why
 
 
 def save_bytes_atomically(path: str | Path, data: bytes, over: bool = True) -> None:
@@ -26,8 +26,7 @@ def save_bytes_atomically(path: str | Path, data: bytes, over: bool = True) -> N
         if over or not _linked(temporary, path):
             os.replace(temporary, path)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be written ({reason}); choose another") from error
+        raise InputError(f"{path}: cannot be written ({why(error)}); choose another") from error
     finally:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
