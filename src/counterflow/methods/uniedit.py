@@ -3,7 +3,7 @@
 Jiao et al., arXiv 2504.13109. UniInv inverts under the null prompt, only as far as the edit needs.
 Arithmetic and defaults are those of the published code; its SD3 code takes the mask from the signed
 difference, its FLUX code and the paper from the magnitude. On the bundled model changes of style
-are blocks of gaudy colour, new things fragments, and a hat's colour may run into others; at a
+are blocks of gaudy colour, new things fragments, and one change of colour in eight fails; at a
 smaller `omega`, as tuned, a quarter of what is to be taken away stays as a haze.
 """
 
